@@ -1,0 +1,2 @@
+//! The Posthaste broker.
+pub mod shard;
