@@ -1,1 +1,3 @@
 //! The log of Posthaste.
+
+pub mod disk;
