@@ -1,1 +1,19 @@
-//! Black-box tests.
+//! What the black-box tests stand on: the real process, raw sockets, and waiting with a deadline.
+//!
+//! Nothing here looks inside the broker. A test starts the binary that a user starts, talks to it over
+//! TCP or through the command line, kills it as a power cut of the process would, and judges what it
+//! observed from outside.
+#![forbid(unsafe_code)]
+
+pub mod binary;
+pub mod broker;
+pub mod history;
+pub mod random;
+pub mod scratch;
+pub mod text;
+pub mod wait;
+
+pub use broker::{Exit, TestBroker};
+pub use random::Random;
+pub use scratch::Scratch;
+pub use wait::eventually;

@@ -118,7 +118,7 @@ fn listeners_own_no_semantics() {
             }
         }
     }
-    check("listeners talk to the engine only", offences);
+    check("listeners talk to the engine only", &offences);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn unsafe_code_stays_in_storage() {
             offences.push(format!("{folder}/src/lib.rs lacks #![forbid(unsafe_code)]"));
         }
     }
-    check("only the disk's door may be unsafe", offences);
+    check("only the disk's door may be unsafe", &offences);
 }
 
 #[test]

@@ -7,6 +7,6 @@ mod text;
 mod tree;
 
 /// Fails with every offence at once, so that one run shows all there is to mend.
-fn check(rule: &str, offences: Vec<String>) {
+fn check(rule: &str, offences: &[String]) {
     assert!(offences.is_empty(), "{rule}:\n  {}", offences.join("\n  "));
 }

@@ -107,7 +107,7 @@ fn each_promise_names_a_test_that_exists() {
             ));
         }
     }
-    check("promises and their tests", offences);
+    check("promises and their tests", &offences);
 }
 
 /// Rows look like `| P1 | ... |`. A row either names a test or stands below the heading "Not yet".
@@ -141,7 +141,7 @@ fn each_promise_is_kept_by_a_test_or_said_to_be_open() {
             offences.push(format!("P{number} is missing"));
         }
     }
-    check("a promise is held by a test, or is not made yet", offences);
+    check("a promise is held by a test, or is not made yet", &offences);
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn documents_point_at_files_that_exist() {
             }
         }
     }
-    check("documents name files that are there", offences);
+    check("documents name files that are there", &offences);
 }
 
 /// Targets of `[text](target)` inside this repository, without their anchors.

@@ -40,7 +40,7 @@ fn files_are_short_enough_to_read() {
             offences.push(format!("{} has {lines} lines", file.path));
         }
     }
-    check("500 lines are the wall; split by idea", offences);
+    check("500 lines are the wall; split by idea", &offences);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn identifiers_are_split_into_words() {
 
 #[test]
 fn file_names_say_something() {
-    let offences = tree::files()
+    let offences: Vec<String> = tree::files()
         .iter()
         .filter(|file| file.is_production())
         .filter(|file| {
@@ -120,7 +120,7 @@ fn file_names_say_something() {
         })
         .map(|file| file.path.clone())
         .collect();
-    check("a file is named after what it owns", offences);
+    check("a file is named after what it owns", &offences);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn nothing_is_left_unfinished() {
         concat!("todo", "!("),
         concat!("unimplemented", "!("),
     ];
-    check("finish it or take it out", occurrences(&markers));
+    check("finish it or take it out", &occurrences(&markers));
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn nothing_belongs_to_one_machine() {
         concat!("pypi", ".org"),
         concat!("npm", "js"),
     ];
-    check("no path or host of a single machine", occurrences(&traces));
+    check("no path or host of a single machine", &occurrences(&traces));
 }
 
 fn occurrences(needles: &[&str]) -> Vec<String> {

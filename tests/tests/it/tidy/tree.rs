@@ -4,18 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// One text file: its path from the root with `/`, and its content.
-pub struct File {
-    pub path: String,
-    pub text: String,
+pub(super) struct File {
+    pub(super) path: String,
+    pub(super) text: String,
 }
 
 impl File {
-    pub fn is_rust(&self) -> bool {
+    pub(super) fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
 
     /// Tests, benches and examples are code too, but not what a user runs.
-    pub fn is_production(&self) -> bool {
+    pub(super) fn is_production(&self) -> bool {
         self.is_rust()
             && !self.path.starts_with("tests/")
             && !self.path.ends_with("/tests.rs")
@@ -26,7 +26,7 @@ impl File {
     }
 
     /// Lines with their number, without the bodies of `#[cfg(test)] mod`.
-    pub fn production_lines(&self) -> Vec<(usize, &str)> {
+    pub(super) fn production_lines(&self) -> Vec<(usize, &str)> {
         let mut lines = Vec::new();
         let mut skip_to: Option<String> = None;
         let mut after_cfg_test = false;
@@ -53,14 +53,14 @@ impl File {
 }
 
 /// The root of the repository.
-pub fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     root.pop();
     root
 }
 
 /// All text files that people write, in path order.
-pub fn files() -> Vec<File> {
+pub(super) fn files() -> Vec<File> {
     let root = root();
     let mut files = Vec::new();
     walk(&root, &root, &mut files);
