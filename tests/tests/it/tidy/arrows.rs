@@ -66,7 +66,7 @@ fn arrows_between_crates_are_the_drawn_ones() {
     }
     check(
         "arrows between crates (ARCHITECTURE.md draws them)",
-        offences,
+        &offences,
     );
 }
 
@@ -102,7 +102,7 @@ fn shard_is_pure() {
     }
     check(
         "the shard is a pure state machine: no I/O, clock, threads or hash order",
-        offences,
+        &offences,
     );
 }
 

@@ -53,7 +53,7 @@ fn files_say_what_they_own() {
     }
     check(
         "each file opens with //! what it owns and what holds in it",
-        offences,
+        &offences,
     );
 }
 
@@ -76,7 +76,7 @@ fn words_are_ours() {
     }
     check(
         "one word for one thing (CONTRIBUTING.md has the list)",
-        offences,
+        &offences,
     );
 }
 
