@@ -16,8 +16,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 mod real;
+pub mod sim;
 
 pub use real::RealDisk;
+pub use sim::SimDisk;
 
 /// How [`Disk::open`] opens a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
