@@ -1,3 +1,37 @@
-//! The log of Posthaste.
+//! The log of Posthaste: blocks in segments, durable when committed.
+//!
+//! ```text
+//! data/LOCK                     held by the one process that uses the store
+//! data/SUPER                    identity, number of starts; two copies
+//! data/log-0/slot-000001.seg    segments: header, OPEN block, blocks, ROLL block, index
+//! data/ckpt/<lsn>.ckpt          the two newest checkpoints
+//! ```
+//!
+//! [`open`] recovers, [`LogWriter::commit`] appends one block and returns when `fdatasync` has returned, [`LogReader`] reads
+//! what is committed and never anything else, [`LogKeeper`] writes checkpoints and gives dead segments back.
+//! Batches of records are opaque bytes with a count. There is no runtime here: plain threads and files.
 
 pub mod disk;
+
+mod block;
+mod body;
+mod error;
+mod fields;
+mod keeper;
+mod lsn;
+mod options;
+mod reader;
+mod recovery;
+mod report;
+pub mod writer;
+
+pub use block::Block;
+pub use body::{Body, BodyBuilder, Entries, Entry, Run};
+pub use error::{Damage, StorageError};
+pub use keeper::{CheckpointDone, LogKeeper};
+pub use lsn::Lsn;
+pub use options::Options;
+pub use reader::{LogReader, Space};
+pub use recovery::{Opened, Opening, open};
+pub use report::RecoveryReport;
+pub use writer::LogWriter;
