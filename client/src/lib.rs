@@ -1,1 +1,84 @@
-//! The Posthaste client.
+//! The client of the Posthaste message broker: one `await` means stored.
+//!
+//! ```no_run
+//! use posthaste::{Client, QueueOf};
+//! use std::time::Duration;
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct Order {
+//!     id: u64,
+//! }
+//! const ORDERS: QueueOf<Order> = QueueOf::new("orders");
+//!
+//! # async fn ship(_: &Order) -> Result<(), std::io::Error> { Ok(()) }
+//! # async fn demo() -> Result<(), posthaste::Error> {
+//! let client = Client::connect("posthaste://localhost").await?;
+//! let orders = client.queue(ORDERS);
+//! orders.declare().max_attempts(8).await?;
+//! orders.publish(&Order { id: 7 }).key("customer-42").await?; // stored, on disk
+//!
+//! let mut jobs = orders.consume().prefetch(64).await?;
+//! while let Some(job) = jobs.next().await {
+//!     let job = job?;
+//!     match ship(job.payload()).await {
+//!         Ok(()) => job.ack().await?,
+//!         Err(_) if job.attempt() < 3 => job.retry_in(Duration::from_secs(5)).await?,
+//!         Err(error) => job.dead_letter(error).await?,
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! A broken connection is repaired by the client: publishes that were under way are sent again and
+//! stored once, consumers go on. What the client cannot know it says: see [`ErrorKind::Indeterminate`].
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod client;
+mod codec;
+mod consumer;
+mod contract;
+mod core;
+mod dead;
+mod declare;
+mod delivery;
+mod error;
+mod info;
+mod message;
+mod options;
+mod place;
+mod producer;
+mod publish;
+mod queue;
+mod reader;
+mod record;
+mod seek;
+mod sweep;
+mod topic;
+
+pub use bytes::Bytes;
+pub use futures_core::Stream;
+
+pub use crate::client::{Client, ClientBuilder};
+pub use crate::codec::{Codec, CodecError};
+pub use crate::consumer::{Batch, Consume, Consumer};
+pub use crate::contract::{QueueName, QueueOf, TopicName, TopicOf};
+pub use crate::dead::{DeadLetter, DeadLetters, DeadPage};
+pub use crate::declare::{BoxFuture, DeclareGroup, DeclareQueue, DeclareTopic};
+pub use crate::delivery::Delivery;
+pub use crate::error::{
+    CloseError, ConnectError, ConsumeError, DeclareError, Error, ErrorKind, PublishError,
+    RequestError, SettleError,
+};
+pub use crate::info::{
+    BrokerInfo, BrokerStats, Description, GroupInfo, Kind, Lag, QueueStats, Settings, Sought,
+};
+pub use crate::message::Peeked;
+pub use crate::options::{Backoff, ConnState, Declared, Start, Undecodable};
+pub use crate::producer::{Confirm, Flushed, Producer, ProducerBuilder};
+pub use crate::publish::{Properties, Publish, Publishing, Receipt};
+pub use crate::queue::Queue;
+pub use crate::reader::Reader;
+pub use crate::seek::Seek;
+pub use crate::sweep::Sweep;
+pub use crate::topic::{Group, Topic};

@@ -1,0 +1,325 @@
+//! The client: one connection, shared by all its clones, repaired behind their backs.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_protocol::names::Name;
+use posthaste_protocol::{Request, Response};
+
+use crate::contract::{QueueName, TopicName};
+use crate::core::Core;
+use crate::error::{CloseError, ConnectError, Failure, Local, RequestError};
+use crate::info::{BrokerInfo, BrokerStats, Description};
+use crate::options::{Backoff, ConnState};
+use crate::place::unexpected;
+use crate::queue::Queue;
+use crate::topic::Topic;
+
+/// The variable that [`Client::from_env`] reads.
+const URL_VARIABLE: &str = "POSTHASTE_URL";
+
+/// A connection to a broker. Cheap to clone; all clones share the connection.
+///
+/// ```no_run
+/// # async fn demo() -> Result<(), posthaste::Error> {
+/// use posthaste::Client;
+/// let client = Client::connect("posthaste://localhost").await?;
+/// let orders = client.queue("orders");
+/// # client.close().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    core: Arc<Core>,
+}
+
+impl Client {
+    /// Connects to `posthaste://host[:port]`, or to a broker inside this process (`memory:`,
+    /// `embedded:./folder`; feature `embedded`). Fails if the broker cannot be reached now; once
+    /// connected, the client reconnects by itself.
+    pub async fn connect(url: impl AsRef<str>) -> Result<Client, ConnectError> {
+        Self::builder().url(url.as_ref()).connect().await
+    }
+
+    /// The same with the URL in the environment variable `POSTHASTE_URL`, or
+    /// `posthaste://127.0.0.1:7420` if there is none.
+    ///
+    /// ```no_run
+    /// # async fn demo() -> Result<(), posthaste::Error> {
+    /// let client = posthaste::Client::from_env().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn from_env() -> Result<Client, ConnectError> {
+        match std::env::var(URL_VARIABLE) {
+            Ok(url) => Self::connect(url).await,
+            Err(std::env::VarError::NotPresent) => Self::builder().connect().await,
+            Err(error) => {
+                let text = format!("{URL_VARIABLE} is not text");
+                Err(Failure::caused(Local::InvalidUrl, text, error).into())
+            }
+        }
+    }
+
+    /// All options.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// A queue, by a plain name (payload `Bytes`) or by its contract.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) {
+    /// use posthaste::QueueOf;
+    /// const NUMBERS: QueueOf<u64> = QueueOf::new("numbers");
+    /// let raw = client.queue("numbers");
+    /// let typed = client.queue(NUMBERS);
+    /// # }
+    /// ```
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "contracts are constants, names are literals"
+    )]
+    pub fn queue<N: QueueName>(&self, name: N) -> Queue<N::Payload> {
+        Queue::new(self.clone(), name.name(), name.codec())
+    }
+
+    /// A topic, by a plain name (payload `Bytes`) or by its contract.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) {
+    /// let events = client.topic("orders.events");
+    /// # }
+    /// ```
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "contracts are constants, names are literals"
+    )]
+    pub fn topic<N: TopicName>(&self, name: N) -> Topic<N::Payload> {
+        Topic::new(self.clone(), name.name(), name.codec())
+    }
+
+    /// How the client stands with the broker.
+    #[must_use]
+    pub fn state(&self) -> ConnState {
+        self.core.state()
+    }
+
+    /// Waits until the client is connected. Never for ever: fails when the client is closed.
+    ///
+    /// ```no_run
+    /// # async fn demo() -> Result<(), posthaste::Error> {
+    /// let client = posthaste::Client::builder().connect_lazy()?;
+    /// client.ready().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn ready(&self) -> Result<(), ConnectError> {
+        Ok(self.core.ready().await?)
+    }
+
+    /// Closes in order: stops consuming, gives back what was prefetched, waits until everything
+    /// published is confirmed (up to the publish timeout), and says goodbye. All clones are closed.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// client.close().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn close(self) -> Result<(), CloseError> {
+        Ok(self.core.close().await?)
+    }
+
+    /// Looks a name up.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// println!("{:?}", client.describe("orders").await?.kind);
+    /// # Ok(()) }
+    /// ```
+    pub async fn describe(&self, name: &str) -> Result<Description, RequestError> {
+        self.queue(name).describe().await
+    }
+
+    /// All queues and topics, in name order, groups included.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// for one in client.list().await? {
+    ///     println!("{:?} {}", one.kind, one.name);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn list(&self) -> Result<Vec<Description>, RequestError> {
+        let mut all = Vec::new();
+        let mut after: Option<Name> = None;
+        loop {
+            match self
+                .core
+                .call(Request::List {
+                    after: after.clone(),
+                    limit: 1_000,
+                })
+                .await?
+            {
+                Response::Listed { items, more } => {
+                    after = items.last().map(|item| item.name.clone());
+                    all.extend(items.into_iter().map(Description::from));
+                    if !more || after.is_none() {
+                        return Ok(all);
+                    }
+                }
+                other => return Err(unexpected("list", &other).into()),
+            }
+        }
+    }
+
+    /// Counters of the whole broker.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// println!("{} connections", client.stats().await?.connections);
+    /// # Ok(()) }
+    /// ```
+    pub async fn stats(&self) -> Result<BrokerStats, RequestError> {
+        match self.core.call(Request::Stats).await? {
+            Response::Stats(stats) => Ok(stats.into()),
+            other => Err(unexpected("stats", &other).into()),
+        }
+    }
+
+    /// Asks the broker for a sign of life, and says how long it took.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// println!("{:?}", client.ping().await?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn ping(&self) -> Result<Duration, RequestError> {
+        let begun = tokio::time::Instant::now();
+        match self.core.call(Request::Ping(0)).await? {
+            Response::Pong(_) => Ok(begun.elapsed()),
+            other => Err(unexpected("ping", &other).into()),
+        }
+    }
+
+    /// What is known of the broker at the other end; waits for a connection.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// println!("{}", client.broker().await?.server);
+    /// # Ok(()) }
+    /// ```
+    pub async fn broker(&self) -> Result<BrokerInfo, RequestError> {
+        Ok(self.core.broker().await?)
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Options of a [`Client`].
+///
+/// ```no_run
+/// # async fn demo() -> Result<(), posthaste::Error> {
+/// use std::time::Duration;
+/// let client = posthaste::Client::builder()
+///     .url("posthaste://localhost")
+///     .name("billing")
+///     .publish_timeout(Duration::from_secs(5))
+///     .connect()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "call connect() to get the client"]
+pub struct ClientBuilder {
+    pub(crate) url: String,
+    pub(crate) name: Option<String>,
+    pub(crate) backoff: Backoff,
+    pub(crate) publish_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        let reconnect = Duration::from_millis(50)..=Duration::from_secs(5);
+        Self {
+            url: "posthaste://127.0.0.1:7420".to_owned(),
+            name: None,
+            backoff: Backoff::exponential(reconnect).jitter(),
+            publish_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(30),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Where the broker is. The default is `posthaste://127.0.0.1:7420`.
+    pub fn url(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.url);
+        self
+    }
+
+    /// What the broker's log and connection list call this client. The default is the program's
+    /// name.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Waits between reconnects; jitter is always added. The default is 50 ms to 5 s.
+    pub fn reconnect(mut self, backoff: Backoff) -> Self {
+        self.backoff = backoff.jitter();
+        self
+    }
+
+    /// How long a publish may take, reconnects included. The default is 30 s.
+    pub fn publish_timeout(mut self, timeout: Duration) -> Self {
+        self.publish_timeout = timeout;
+        self
+    }
+
+    /// How long any other request may take, reconnects included. The default is 30 s.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// How long one attempt to connect may take. The default is 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Connects; fails if the broker cannot be reached now.
+    pub async fn connect(self) -> Result<Client, ConnectError> {
+        let client = self.connect_lazy()?;
+        client.core.first_connection().await?;
+        Ok(client)
+    }
+
+    /// A client that goes on trying until the broker is there; publishes wait meanwhile. Fails only
+    /// if the URL cannot be read. Must be called inside a tokio runtime.
+    ///
+    /// ```no_run
+    /// # async fn demo() -> Result<(), posthaste::Error> {
+    /// let client = posthaste::Client::builder().url("posthaste://db1").connect_lazy()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn connect_lazy(self) -> Result<Client, ConnectError> {
+        Ok(Client {
+            core: Core::start(self)?,
+        })
+    }
+}

