@@ -1,10 +1,21 @@
-//! What a client may say. One variant per command; encode and decode stand side by side.
+//! What a client may say. One variant per command; encode and decode stand side by side in
+//! `codec`, value by value in `fields`.
+
+mod codec;
+mod fields;
+
+pub use codec::encode_publish_head;
+pub use codec::kind;
 
 use crate::names::{GroupName, Name};
 use bytes::Bytes;
 
 /// The dense number of a queue or topic, resolved by name once per connection and never reused.
 pub type TargetId = u32;
+
+/// Request ids from here on are for requests; below it are publish numbers, which count up from 1.
+/// So an error tells by its id alone what it refuses.
+pub const REQUEST_ID_FIRST: u64 = 1 << 63;
 
 /// First frame of every connection. Nothing else is accepted before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,7 +229,7 @@ pub enum Request {
     },
     /// One batch for one target; the payload of the frame. The request id is the publish number:
     /// it counts up by one per publish of a connection, starting at 1, separately from the ids of
-    /// other requests.
+    /// other requests, which lie at [`REQUEST_ID_FIRST`] and above.
     Publish {
         /// Where to.
         target: TargetId,

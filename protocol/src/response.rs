@@ -1,4 +1,13 @@
 //! What the broker may say: replies under a request's id, and confirms, deliveries and notices.
+//! Encode and decode stand side by side in `codec`, value by value in `fields`, pieces of streams
+//! in `pieces`.
+
+mod codec;
+mod fields;
+mod pieces;
+
+pub use codec::kind;
+pub use pieces::{PieceHead, encode_deliver_head};
 
 use crate::error::ErrorReply;
 use crate::names::{GroupName, Name};

@@ -1,0 +1,372 @@
+//! Requests as frames. The number of a command is its place in [`kind`], for ever.
+
+use super::TargetId;
+use super::fields::{lease_ms, limit};
+use super::{Consume, Credit, DeadAction, Held, Hello, Kind, Request, Settings, Settle, Start};
+use crate::error::{DecodeError, ErrorCode};
+use crate::frame::{Draft, Frame, put_head};
+use crate::limits::{
+    AUTH_BYTES_MAX, LIST_MAX, MECHANISM_BYTES_MAX, READ_MESSAGES_MAX, SETTLE_ITEMS_MAX,
+};
+use crate::names::{GroupName, Name};
+use crate::wire::{Reader, put_bool, put_bytes, put_count, put_name, put_text};
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Numbers of the commands that a client sends.
+#[expect(
+    missing_docs,
+    reason = "the names are those of the variants of Request"
+)]
+pub mod kind {
+    pub const HELLO: u8 = 1;
+    pub const AUTH: u8 = 2;
+    pub const PING: u8 = 3;
+    pub const CLOSE: u8 = 4;
+    pub const DECLARE: u8 = 5;
+    pub const DECLARE_GROUP: u8 = 6;
+    pub const DESCRIBE: u8 = 7;
+    pub const LIST: u8 = 8;
+    pub const DELETE: u8 = 9;
+    pub const OPEN_PRODUCER: u8 = 10;
+    pub const PUBLISH: u8 = 11;
+    pub const CONSUME: u8 = 12;
+    pub const CREDIT: u8 = 13;
+    pub const SETTLE: u8 = 14;
+    pub const EXTEND: u8 = 15;
+    pub const CANCEL: u8 = 16;
+    pub const READ: u8 = 17;
+    pub const SEEK: u8 = 18;
+    pub const PURGE: u8 = 19;
+    pub const DEAD: u8 = 20;
+    pub const STATS: u8 = 21;
+}
+
+impl Request {
+    /// The number of the command.
+    pub const fn kind(&self) -> u8 {
+        match self {
+            Request::Hello(_) => kind::HELLO,
+            Request::Auth { .. } => kind::AUTH,
+            Request::Ping(_) => kind::PING,
+            Request::Close => kind::CLOSE,
+            Request::Declare { .. } => kind::DECLARE,
+            Request::DeclareGroup { .. } => kind::DECLARE_GROUP,
+            Request::Describe { .. } => kind::DESCRIBE,
+            Request::List { .. } => kind::LIST,
+            Request::Delete { .. } => kind::DELETE,
+            Request::OpenProducer { .. } => kind::OPEN_PRODUCER,
+            Request::Publish { .. } => kind::PUBLISH,
+            Request::Consume(_) => kind::CONSUME,
+            Request::Credit(_) => kind::CREDIT,
+            Request::Settle { .. } => kind::SETTLE,
+            Request::Extend { .. } => kind::EXTEND,
+            Request::Cancel => kind::CANCEL,
+            Request::Read { .. } => kind::READ,
+            Request::Seek { .. } => kind::SEEK,
+            Request::Purge { .. } => kind::PURGE,
+            Request::Dead { .. } => kind::DEAD,
+            Request::Stats => kind::STATS,
+        }
+    }
+
+    /// Whether the request belongs to the consumer of a channel (1..) rather than to the
+    /// connection (channel 0).
+    pub const fn is_for_a_consumer(&self) -> bool {
+        is_for_a_consumer(self.kind())
+    }
+
+    /// Appends the whole frame to `out`.
+    pub fn encode(&self, channel: u16, corr: u64, out: &mut BytesMut) {
+        let draft = Draft::begin(out, self.kind(), channel, corr);
+        self.encode_meta(out);
+        if let Request::Publish { batch, .. } = self {
+            draft.finish(out, batch.len());
+            out.extend_from_slice(batch);
+        } else {
+            draft.finish(out, 0);
+        }
+    }
+
+    fn encode_meta(&self, out: &mut BytesMut) {
+        match self {
+            Request::Hello(hello) => hello.encode(out),
+            Request::Auth { mechanism, data } => {
+                put_text(out, mechanism, MECHANISM_BYTES_MAX);
+                put_bytes(out, data, AUTH_BYTES_MAX);
+            }
+            Request::Ping(echo) => out.put_u64_le(*echo),
+            Request::Close | Request::Cancel | Request::Stats => {}
+            Request::Declare {
+                kind,
+                name,
+                settings,
+            } => {
+                kind.encode(out);
+                put_name(out, Some(name.as_str()));
+                settings.encode(out);
+            }
+            Request::DeclareGroup {
+                topic,
+                group,
+                start,
+                settings,
+            } => {
+                put_names(out, topic, Some(group));
+                start.encode(out);
+                settings.encode(out);
+            }
+            Request::Describe { name } => put_name(out, Some(name.as_str())),
+            Request::List { after, limit } => {
+                put_name(out, after.as_ref().map(AsRef::as_ref));
+                out.put_u32_le(*limit);
+            }
+            Request::Delete { name, group } => put_names(out, name, group.as_ref()),
+            Request::OpenProducer { session } => out.extend_from_slice(session),
+            Request::Publish {
+                target, durability, ..
+            } => {
+                out.extend_from_slice(&publish_meta(*target, *durability));
+            }
+            Request::Consume(consume) => consume.encode(out),
+            Request::Credit(credit) => credit.encode(out),
+            Request::Settle { confirm, items } => {
+                put_bool(out, *confirm);
+                put_count(out, items.len());
+                items.iter().for_each(|item| item.encode(out));
+            }
+            Request::Extend { lease_ms, items } => {
+                out.put_u32_le(*lease_ms);
+                put_count(out, items.len());
+                items.iter().for_each(|item| item.encode(out));
+            }
+            Request::Read {
+                name,
+                from,
+                messages_max,
+                bytes_max,
+            } => {
+                put_name(out, Some(name.as_str()));
+                from.encode(out);
+                out.put_u32_le(*messages_max);
+                out.put_u32_le(*bytes_max);
+            }
+            Request::Seek {
+                topic,
+                group,
+                to,
+                dry_run,
+            } => {
+                put_names(out, topic, Some(group));
+                to.encode(out);
+                put_bool(out, *dry_run);
+            }
+            Request::Purge { name, dry_run } => {
+                put_name(out, Some(name.as_str()));
+                put_bool(out, *dry_run);
+            }
+            Request::Dead {
+                name,
+                group,
+                action,
+            } => {
+                put_names(out, name, group.as_ref());
+                action.encode(out);
+            }
+        }
+    }
+
+    /// Reads the command of a frame.
+    ///
+    /// # Errors
+    ///
+    /// An error is answered under the frame's id; the connection goes on unless
+    /// [`DecodeError::closes_connection`].
+    pub fn decode(frame: &Frame) -> Result<Request, DecodeError> {
+        let header = &frame.header;
+        if header.kind == kind::PUBLISH && header.flags == 0 && header.channel == 0 {
+            return decode_publish(frame);
+        }
+        if header.kind == 0 || header.kind > kind::STATS {
+            return Err(DecodeError::new(
+                ErrorCode::Unsupported,
+                4,
+                "an unknown command",
+            ));
+        }
+        if header.flags != 0 {
+            return Err(DecodeError::new(
+                ErrorCode::Unsupported,
+                5,
+                "an unknown flag",
+            ));
+        }
+        if is_for_a_consumer(header.kind) != (header.channel != 0) {
+            let what = "commands of consumers need a channel from 1, all others channel 0";
+            return Err(DecodeError::new(ErrorCode::InvalidArgument, 6, what));
+        }
+        let mut reader = Reader::new(&frame.meta);
+        let request = match header.kind {
+            kind::CONSUME..=kind::CANCEL => decode_consumer(header.kind, &mut reader)?,
+            kind::READ..=kind::STATS => decode_tool(header.kind, &mut reader)?,
+            _ => decode_connection(header.kind, &mut reader)?,
+        };
+        reader.finish()?;
+        if !frame.payload.is_empty() {
+            return Err(reader.malformed("this command has no payload"));
+        }
+        Ok(request)
+    }
+}
+
+fn put_names(out: &mut BytesMut, name: &Name, group: Option<&GroupName>) {
+    put_name(out, Some(name.as_str()));
+    put_name(out, group.map(GroupName::as_str));
+}
+
+const fn is_for_a_consumer(kind: u8) -> bool {
+    matches!(kind, kind::CONSUME..=kind::CANCEL)
+}
+
+fn publish_meta(target: TargetId, durability: u8) -> [u8; 8] {
+    let [t0, t1, t2, t3] = target.to_le_bytes();
+    [t0, t1, t2, t3, durability, 0, 0, 0]
+}
+
+/// Appends header and meta of a publish. The caller sends the batch (`batch_len` bytes) behind it,
+/// without copying it.
+#[inline]
+pub fn encode_publish_head(
+    target: TargetId,
+    durability: u8,
+    corr: u64,
+    batch_len: usize,
+    out: &mut BytesMut,
+) {
+    put_head(
+        out,
+        kind::PUBLISH,
+        corr,
+        &publish_meta(target, durability),
+        batch_len,
+    );
+}
+
+#[inline]
+fn decode_publish(frame: &Frame) -> Result<Request, DecodeError> {
+    let mut reader = Reader::new(&frame.meta);
+    let target = reader.u32()?;
+    let [durability, reserved @ ..] = reader.array::<4>()?;
+    if reserved != [0; 3] {
+        return Err(reader.unsupported("reserved bytes of a publish are not zero"));
+    }
+    reader.finish()?;
+    if frame.payload.is_empty() {
+        return Err(reader.malformed("a publish without a batch"));
+    }
+    Ok(Request::Publish {
+        target,
+        durability,
+        batch: frame.payload.clone(),
+    })
+}
+
+fn decode_connection(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
+    Ok(match kind {
+        kind::HELLO => Request::Hello(Hello::decode(reader)?),
+        kind::AUTH => Request::Auth {
+            mechanism: reader.text(MECHANISM_BYTES_MAX)?.to_owned(),
+            data: Bytes::copy_from_slice(reader.bytes(AUTH_BYTES_MAX)?),
+        },
+        kind::PING => Request::Ping(reader.u64()?),
+        kind::CLOSE => Request::Close,
+        kind::DECLARE => Request::Declare {
+            kind: Kind::decode(reader)?,
+            name: reader.name()?,
+            settings: Settings::decode_wanted(reader)?,
+        },
+        kind::DECLARE_GROUP => Request::DeclareGroup {
+            topic: reader.name()?,
+            group: reader.group()?,
+            start: Start::decode(reader)?,
+            settings: Settings::decode_wanted(reader)?,
+        },
+        kind::DESCRIBE => Request::Describe {
+            name: reader.name()?,
+        },
+        kind::LIST => Request::List {
+            after: reader.optional_name()?,
+            limit: limit(reader, LIST_MAX)?,
+        },
+        kind::DELETE => Request::Delete {
+            name: reader.name()?,
+            group: reader.optional_group()?,
+        },
+        kind::OPEN_PRODUCER => Request::OpenProducer {
+            session: reader.array()?,
+        },
+        _ => {
+            return Err(DecodeError::new(
+                ErrorCode::Unsupported,
+                4,
+                "an unknown command",
+            ));
+        }
+    })
+}
+
+fn decode_consumer(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
+    Ok(match kind {
+        kind::CONSUME => Request::Consume(Consume::decode(reader)?),
+        kind::CREDIT => Request::Credit(Credit::decode(reader)?),
+        kind::SETTLE => Request::Settle {
+            confirm: reader.bool()?,
+            items: reader.list(SETTLE_ITEMS_MAX, Held::BYTES + 1, Settle::decode)?,
+        },
+        kind::EXTEND => Request::Extend {
+            lease_ms: lease_ms(reader)?,
+            items: reader.list(SETTLE_ITEMS_MAX, Held::BYTES, Held::decode)?,
+        },
+        kind::CANCEL => Request::Cancel,
+        _ => {
+            return Err(DecodeError::new(
+                ErrorCode::Unsupported,
+                4,
+                "an unknown command",
+            ));
+        }
+    })
+}
+
+fn decode_tool(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
+    Ok(match kind {
+        kind::READ => Request::Read {
+            name: reader.name()?,
+            from: Start::decode(reader)?,
+            messages_max: limit(reader, READ_MESSAGES_MAX)?,
+            bytes_max: reader.u32()?,
+        },
+        kind::SEEK => Request::Seek {
+            topic: reader.name()?,
+            group: reader.group()?,
+            to: Start::decode(reader)?,
+            dry_run: reader.bool()?,
+        },
+        kind::PURGE => Request::Purge {
+            name: reader.name()?,
+            dry_run: reader.bool()?,
+        },
+        kind::DEAD => Request::Dead {
+            name: reader.name()?,
+            group: reader.optional_group()?,
+            action: DeadAction::decode(reader)?,
+        },
+        kind::STATS => Request::Stats,
+        _ => {
+            return Err(DecodeError::new(
+                ErrorCode::Unsupported,
+                4,
+                "an unknown command",
+            ));
+        }
+    })
+}

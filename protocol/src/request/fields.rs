@@ -1,0 +1,378 @@
+//! The values inside of requests as bytes, and the ranges that they must lie in.
+
+use super::{Consume, Credit, DeadAction, Held, Hello, Kind, Outcome, Settings, Settle, Start};
+use crate::error::{DecodeError, ErrorCode};
+use crate::limits::{
+    ATTEMPTS_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, LEASE_MS_MAX, LEASE_MS_MIN, LIST_MAX,
+    PEER_BYTES_MAX, REASON_BYTES_MAX, RETRY_MS_MAX,
+};
+use crate::wire::{Reader, fitting, put_bool, put_name, put_option, put_text};
+use bytes::{BufMut, BytesMut};
+
+const QUEUE: u8 = 1;
+const TOPIC: u8 = 2;
+
+const EARLIEST: u8 = 1;
+const LATEST: u8 = 2;
+const OFFSET: u8 = 3;
+const TIME_MS: u8 = 4;
+
+const ACK: u8 = 1;
+const RETRY: u8 = 2;
+const RELEASE: u8 = 3;
+const DEAD_LETTER: u8 = 4;
+
+const LIST: u8 = 1;
+const REPLAY: u8 = 2;
+const DROP: u8 = 3;
+
+impl Hello {
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.features);
+        put_text(out, &self.client, PEER_BYTES_MAX);
+        out.put_u32_le(self.frame_bytes_max);
+        out.put_u32_le(self.idle_ms);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Hello, DecodeError> {
+        let features = reader.u64()?;
+        let client = reader.text(PEER_BYTES_MAX)?.to_owned();
+        let before = reader.clone();
+        let frame_bytes_max = reader.u32()?;
+        if frame_bytes_max < FRAME_BYTES_MIN {
+            return Err(before.invalid("frames of 2 MiB, at least, must be accepted"));
+        }
+        Ok(Hello {
+            features,
+            client,
+            frame_bytes_max,
+            idle_ms: reader.u32()?,
+        })
+    }
+}
+
+impl Kind {
+    pub(crate) fn encode(self, out: &mut BytesMut) {
+        out.put_u8(match self {
+            Kind::Queue => QUEUE,
+            Kind::Topic => TOPIC,
+        });
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Kind, DecodeError> {
+        let before = reader.clone();
+        match reader.u8()? {
+            QUEUE => Ok(Kind::Queue),
+            TOPIC => Ok(Kind::Topic),
+            _ => Err(before.unsupported("neither queue (1) nor topic (2)")),
+        }
+    }
+}
+
+impl Settings {
+    /// A mask of the settings that follow, and these in order.
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        let narrow = [
+            self.max_attempts,
+            self.lease_ms,
+            self.retry_min_ms,
+            self.retry_max_ms,
+        ];
+        let wide = [self.retain_ms, self.retain_bytes, self.max_messages];
+        let present = narrow
+            .iter()
+            .map(Option::is_some)
+            .chain(wide.iter().map(Option::is_some));
+        let mask = present
+            .zip(0..)
+            .fold(0, |mask, (is_set, bit)| mask | u32::from(is_set) << bit);
+        out.put_u32_le(mask);
+        narrow
+            .into_iter()
+            .flatten()
+            .for_each(|value| out.put_u32_le(value));
+        wide.into_iter()
+            .flatten()
+            .for_each(|value| out.put_u64_le(value));
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Settings, DecodeError> {
+        let before = reader.clone();
+        let mask = reader.u32()?;
+        if mask >> 7 != 0 {
+            return Err(before.unsupported("an unknown setting"));
+        }
+        let narrow = |reader: &mut Reader<'_>, bit: u32| {
+            if mask >> bit & 1 == 1 {
+                reader.u32().map(Some)
+            } else {
+                Ok(None)
+            }
+        };
+        let wide = |reader: &mut Reader<'_>, bit: u32| {
+            if mask >> bit & 1 == 1 {
+                reader.u64().map(Some)
+            } else {
+                Ok(None)
+            }
+        };
+        Ok(Settings {
+            max_attempts: narrow(reader, 0)?,
+            lease_ms: narrow(reader, 1)?,
+            retry_min_ms: narrow(reader, 2)?,
+            retry_max_ms: narrow(reader, 3)?,
+            retain_ms: wide(reader, 4)?,
+            retain_bytes: wide(reader, 5)?,
+            max_messages: wide(reader, 6)?,
+        })
+    }
+
+    /// As above, and each value is one that may be asked for.
+    pub(super) fn decode_wanted(reader: &mut Reader<'_>) -> Result<Settings, DecodeError> {
+        let before = reader.clone();
+        let settings = Settings::decode(reader)?;
+        match settings.check() {
+            Ok(()) => Ok(settings),
+            Err(rule) => Err(before.invalid(rule)),
+        }
+    }
+
+    /// Whether each value is one that may be asked for; if not, the rule that it breaks.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let lies = |value: Option<u32>, min, max| value.is_none_or(|v| (min..=max).contains(&v));
+        if !lies(self.max_attempts, 1, ATTEMPTS_MAX) {
+            return Err("the most attempts must lie within 1 and 1,000,000");
+        }
+        if !lies(self.lease_ms, LEASE_MS_MIN, LEASE_MS_MAX) {
+            return Err(LEASE_RULE);
+        }
+        if !lies(self.retry_min_ms, 0, RETRY_MS_MAX) || !lies(self.retry_max_ms, 0, RETRY_MS_MAX) {
+            return Err("the delay before a retry must be a week at most");
+        }
+        match (self.retry_min_ms, self.retry_max_ms) {
+            (Some(min), Some(max)) if min > max => {
+                Err("the shortest delay before a retry must not be longer than the longest")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+const LEASE_RULE: &str = "the lease must lie within 100 ms and a day";
+
+pub(super) fn lease_ms(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+    let before = reader.clone();
+    let lease_ms = reader.u32()?;
+    if (LEASE_MS_MIN..=LEASE_MS_MAX).contains(&lease_ms) {
+        return Ok(lease_ms);
+    }
+    Err(before.invalid(LEASE_RULE))
+}
+
+/// A number of things to be told, from 1.
+pub(super) fn limit(reader: &mut Reader<'_>, max: u32) -> Result<u32, DecodeError> {
+    let before = reader.clone();
+    let limit = reader.u32()?;
+    if (1..=max).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(before.invalid(match max {
+        LIST_MAX => "the limit must lie within 1 and 1,000",
+        _ => "the limit must lie within 1 and 10,000",
+    }))
+}
+
+impl Start {
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        match *self {
+            Start::Earliest => out.put_u8(EARLIEST),
+            Start::Latest => out.put_u8(LATEST),
+            Start::Offset(offset) => {
+                out.put_u8(OFFSET);
+                out.put_u64_le(offset);
+            }
+            Start::TimeMs(time_ms) => {
+                out.put_u8(TIME_MS);
+                out.put_u64_le(time_ms);
+            }
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Start, DecodeError> {
+        let before = reader.clone();
+        match reader.u8()? {
+            EARLIEST => Ok(Start::Earliest),
+            LATEST => Ok(Start::Latest),
+            OFFSET => reader.u64().map(Start::Offset),
+            TIME_MS => reader.u64().map(Start::TimeMs),
+            _ => Err(before.unsupported("an unknown kind of start")),
+        }
+    }
+}
+
+impl Held {
+    /// Bytes of a held range in a frame.
+    pub(crate) const BYTES: usize = 20;
+
+    pub(crate) fn encode(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.first);
+        out.put_u32_le(self.count);
+        out.put_u64_le(self.epoch);
+    }
+
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Held, DecodeError> {
+        let before = reader.clone();
+        let (first, count, epoch) = (reader.u64()?, reader.u32()?, reader.u64()?);
+        if count == 0 {
+            return Err(before.invalid("a range without messages"));
+        }
+        if first.checked_add(u64::from(count)).is_none() {
+            return Err(before.invalid("a range that ends behind the last possible offset"));
+        }
+        Ok(Held {
+            first,
+            count,
+            epoch,
+        })
+    }
+}
+
+impl Settle {
+    /// Bytes of this item in a frame, so that a settle can be split before it outgrows
+    /// [`META_BYTES_MAX`](crate::limits::META_BYTES_MAX).
+    pub fn meta_bytes(&self) -> usize {
+        let text = |reason: &str| 2 + fitting(reason, REASON_BYTES_MAX).len();
+        let outcome = match &self.outcome {
+            Outcome::Ack | Outcome::Release => 1,
+            Outcome::Retry { delay_ms, reason } => {
+                // The outcome, whether there is a delay, the delay, the reason.
+                2 + 8 * usize::from(delay_ms.is_some()) + text(reason)
+            }
+            Outcome::DeadLetter { reason } => 1 + text(reason),
+        };
+        Held::BYTES + outcome
+    }
+
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        self.held.encode(out);
+        match &self.outcome {
+            Outcome::Ack => out.put_u8(ACK),
+            Outcome::Retry { delay_ms, reason } => {
+                out.put_u8(RETRY);
+                put_option(out, *delay_ms, BufMut::put_u64_le);
+                put_text(out, reason, REASON_BYTES_MAX);
+            }
+            Outcome::Release => out.put_u8(RELEASE),
+            Outcome::DeadLetter { reason } => {
+                out.put_u8(DEAD_LETTER);
+                put_text(out, reason, REASON_BYTES_MAX);
+            }
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Settle, DecodeError> {
+        let held = Held::decode(reader)?;
+        let before = reader.clone();
+        let outcome = match reader.u8()? {
+            ACK => Outcome::Ack,
+            RETRY => {
+                let delay_ms = reader.option(Reader::u64)?;
+                if delay_ms.is_some_and(|delay_ms| delay_ms > DELAY_MS_MAX) {
+                    return Err(before.invalid("the delay of a retry must be a year at most"));
+                }
+                Outcome::Retry {
+                    delay_ms,
+                    reason: reason(reader)?,
+                }
+            }
+            RELEASE => Outcome::Release,
+            DEAD_LETTER => Outcome::DeadLetter {
+                reason: reason(reader)?,
+            },
+            _ => return Err(before.unsupported("an unknown outcome")),
+        };
+        Ok(Settle { held, outcome })
+    }
+}
+
+pub(crate) fn reason(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
+    reader.text(REASON_BYTES_MAX).map(str::to_owned)
+}
+
+impl Credit {
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        out.put_u32_le(self.messages);
+        out.put_u64_le(self.bytes);
+        out.put_u64_le(self.begun);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Credit, DecodeError> {
+        Ok(Credit {
+            messages: reader.u32()?,
+            bytes: reader.u64()?,
+            begun: reader.u64()?,
+        })
+    }
+}
+
+impl Consume {
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        put_name(out, Some(self.name.as_str()));
+        put_name(out, self.group.as_ref().map(AsRef::as_ref));
+        self.start.encode(out);
+        put_option(out, self.lease_ms, BufMut::put_u32_le);
+        self.credit.encode(out);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Consume, DecodeError> {
+        Ok(Consume {
+            name: reader.name()?,
+            group: reader.optional_group()?,
+            start: Start::decode(reader)?,
+            lease_ms: reader.option(lease_ms)?,
+            credit: Credit::decode(reader)?,
+        })
+    }
+}
+
+impl DeadAction {
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        let (tag, offset, dry_run) = match *self {
+            DeadAction::List { from, limit } => {
+                out.put_u8(LIST);
+                out.put_u64_le(from);
+                return out.put_u32_le(limit);
+            }
+            DeadAction::Replay { offset, dry_run } => (REPLAY, offset, dry_run),
+            DeadAction::Drop { offset, dry_run } => (DROP, offset, dry_run),
+        };
+        out.put_u8(tag);
+        put_option(out, offset, BufMut::put_u64_le);
+        put_bool(out, dry_run);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<DeadAction, DecodeError> {
+        let before = reader.clone();
+        match reader.u8()? {
+            LIST => Ok(DeadAction::List {
+                from: reader.u64()?,
+                limit: limit(reader, LIST_MAX)?,
+            }),
+            REPLAY => {
+                let offset = reader.option(Reader::u64)?;
+                Ok(DeadAction::Replay {
+                    offset,
+                    dry_run: reader.bool()?,
+                })
+            }
+            DROP => {
+                let offset = reader.option(Reader::u64)?;
+                Ok(DeadAction::Drop {
+                    offset,
+                    dry_run: reader.bool()?,
+                })
+            }
+            _ => Err(before.error(ErrorCode::Unsupported, "an unknown action on dead letters")),
+        }
+    }
+}
