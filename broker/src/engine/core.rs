@@ -1,0 +1,463 @@
+//! The synchronous heart: one owner of the shard, the open block and the connections' out-trays.
+
+use super::Now;
+use super::apply::{ApplyError, apply_block};
+use super::cursor::RunCursor;
+use super::directory::Directory;
+use super::input::{ConnectionId, Input, Item};
+use super::metrics::{Counters, Handles};
+use super::open::{After, OpenBlock, Waiting};
+use super::outbox::Outbox;
+use super::reads::ReadJob;
+use crate::shard::Shard;
+use crate::shard::effects::{ConsumerId, Effect, Effects, GroupId};
+use bytes::{Bytes, BytesMut};
+use posthaste_protocol::error::{ErrorCode, ErrorReply};
+use posthaste_protocol::{Request, Response};
+use posthaste_storage::{Block, Body, LogKeeper, LogReader};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How long the engine believes what it was told about free space.
+const SPACE_CHECK_MS: u64 = 100;
+/// How long a group rests after a read failed for another reason than damage.
+const READ_RETRY_MS: u64 = 1_000;
+
+/// One client, as the engine sees it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) outbox: Outbox,
+    /// Frames of this turn: sealed slices, and the heads still being written.
+    parts: Vec<Bytes>,
+    scratch: BytesMut,
+    pub(super) producer: Option<u32>,
+    /// Channel to group.
+    pub(super) consumers: BTreeMap<u16, GroupId>,
+}
+
+impl Connection {
+    pub(super) fn say(&mut self, channel: u16, corr: u64, response: &Response) {
+        response.encode(channel, corr, &mut self.scratch);
+    }
+
+    /// A frame whose payload goes out as it lies in the log.
+    pub(super) fn say_parts(
+        &mut self,
+        head: impl FnOnce(&mut BytesMut),
+        payload: impl IntoIterator<Item = Bytes>,
+    ) {
+        head(&mut self.scratch);
+        self.parts.push(self.scratch.split().freeze());
+        self.parts.extend(payload);
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(super) shard: Shard,
+    pub(super) log: LogReader,
+    pub(super) directory: Arc<Directory>,
+    pub(super) connections: BTreeMap<ConnectionId, Connection>,
+    pub(super) open: OpenBlock,
+    in_flight: Option<Waiting>,
+    /// Who may use a producer number: the connection that opened it last.
+    pub(super) producers: BTreeMap<u32, ConnectionId>,
+    pub(super) cursors: BTreeMap<GroupId, RunCursor>,
+    /// Reads to make off the loop; the driver takes them.
+    pub(super) reads: Vec<ReadJob>,
+    /// Groups whose read failed, and when to try again.
+    resting: Vec<(u64, GroupId)>,
+    pub(super) counters: Counters,
+    pub(super) has_space: bool,
+    space_checked_ms: Option<u64>,
+}
+
+impl Core {
+    pub(crate) fn new(shard: Shard, log: LogReader, directory: Arc<Directory>) -> Core {
+        Core {
+            shard,
+            log,
+            directory,
+            connections: BTreeMap::new(),
+            open: OpenBlock::default(),
+            in_flight: None,
+            producers: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            reads: Vec::new(),
+            resting: Vec::new(),
+            counters: Counters::default(),
+            has_space: true,
+            space_checked_ms: None,
+        }
+    }
+
+    /// Whether more input may come in now. If not, a block is under way that will change that.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.open.is_full()
+    }
+
+    /// Takes one event in.
+    pub(crate) fn on_input(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Opened { connection, outbox } => {
+                let fresh = Connection {
+                    outbox,
+                    parts: Vec::new(),
+                    scratch: BytesMut::new(),
+                    producer: None,
+                    consumers: BTreeMap::new(),
+                };
+                self.connections.insert(connection, fresh);
+                self.counters.connections_opened += 1;
+            }
+            Input::Chunk {
+                connection,
+                items,
+                budget,
+            } => {
+                self.check_space(now);
+                for item in items {
+                    match item {
+                        Item::Publish {
+                            number,
+                            target,
+                            header,
+                            batch,
+                        } => {
+                            self.publish(connection, number, target, header, batch);
+                        }
+                        Item::Request {
+                            channel,
+                            corr,
+                            request,
+                        } => {
+                            self.request(connection, channel, corr, *request, now);
+                        }
+                    }
+                }
+                if let Some(budget) = budget {
+                    self.open.hold(budget);
+                }
+            }
+            Input::Finished { connection } => {
+                self.detach_all(connection, now);
+                self.open.waiting.afters.push(After::Finish { connection });
+            }
+            Input::Closed { connection } => self.close(connection, now),
+            Input::Drained { connection } => self.set_blocked(connection, false),
+            Input::Read(done) => self.on_read(done, now),
+            Input::Reply {
+                connection,
+                channel,
+                corr,
+                response,
+            } => {
+                self.say(connection, channel, corr, &response);
+            }
+            Input::Checkpointed(_) => {}
+        }
+    }
+
+    /// Time passes: leases end, delays end, tired groups wake.
+    pub(crate) fn on_time(&mut self, now: Now) {
+        for command in self.shard.expire(now.mono_ms, now.wall_ms) {
+            self.open.command(command);
+        }
+        self.shard.wake_delayed(now.wall_ms);
+        let due = self.resting.extract_if(.., |(at, _)| *at <= now.mono_ms);
+        for (_, group) in due {
+            self.shard.unpark(group);
+        }
+    }
+
+    /// When [`Core::on_time`] has something to do, in monotonic milliseconds.
+    pub(crate) fn next_time(&self, now: Now) -> Option<u64> {
+        let due = self
+            .shard
+            .next_due()
+            .map(|due| now.mono_ms + due.saturating_sub(now.wall_ms));
+        let rested = self.resting.iter().map(|(at, _)| *at).min();
+        [self.shard.next_deadline(), due, rested]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next block to commit, if none is under way and there is something in it.
+    pub(crate) fn next_block(&mut self, now: Now) -> Option<Body> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        if !self.open.has_entries() {
+            // Nothing to write: what waits rests on blocks that are committed already.
+            let waiting = std::mem::take(&mut self.open.waiting);
+            self.keep(waiting, &[], now);
+            return None;
+        }
+        let (body, waiting) = self.open.seal();
+        self.in_flight = Some(waiting);
+        Some(body)
+    }
+
+    /// Nothing open and nothing under way: everything promised is kept.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.in_flight.is_none() && !self.open.has_entries()
+    }
+
+    /// A block is durable: apply it and keep what was promised for it.
+    pub(crate) fn on_committed(&mut self, block: &Block, now: Now) -> Result<(), ApplyError> {
+        let waiting = self.in_flight.take().unwrap_or_default();
+        let mut effects = Effects::default();
+        apply_block(&mut self.shard, block, &mut effects)?;
+        self.counters.blocks += 1;
+        self.counters.add(&effects.counts);
+        for effect in &effects.list {
+            self.on_effect(effect);
+        }
+        self.keep(waiting, &effects.list, now);
+        Ok(())
+    }
+
+    /// The log failed: nobody can know what became of what was under way.
+    pub(crate) fn on_failure(&mut self) {
+        let open = std::mem::take(&mut self.open.waiting);
+        let lost = ErrorReply {
+            code: ErrorCode::Indeterminate,
+            retry_after_ms: 0,
+            message: "the disk failed while this was being stored; it may or may not be there"
+                .into(),
+            similar: Vec::new(),
+        };
+        for waiting in [self.in_flight.take().unwrap_or_default(), open] {
+            self.refuse_all(&waiting, &lost);
+        }
+        self.say_goodbye(&lost);
+    }
+
+    /// Tells every client that the broker leaves, and lets the connections go.
+    pub(crate) fn say_goodbye(&mut self, why: &ErrorReply) {
+        let told = Response::Closing(why.clone());
+        for connection in self.connections.values_mut() {
+            connection.say(0, 0, &told);
+        }
+        self.flush();
+        self.connections.clear();
+    }
+
+    /// Detaches every consumer: an orderly stop leaves no lease behind.
+    pub(crate) fn detach_everyone(&mut self, now: Now) {
+        for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.detach_all(connection, now);
+        }
+    }
+
+    /// Hands the frames of this turn to the connection tasks.
+    pub(crate) fn flush(&mut self) {
+        let mut overflowed = Vec::new();
+        let mut blocked = Vec::new();
+        for (id, connection) in &mut self.connections {
+            if !connection.scratch.is_empty() {
+                connection.parts.push(connection.scratch.split().freeze());
+            }
+            if connection.parts.is_empty() {
+                continue;
+            }
+            let parts = std::mem::take(&mut connection.parts);
+            if connection.outbox.send(parts).is_err() {
+                overflowed.push(*id);
+            } else if connection.outbox.is_blocked() {
+                blocked.push(*id);
+            }
+        }
+        for id in blocked {
+            self.set_blocked(id, true);
+        }
+        // Its task notices that the outbox is gone and reports the connection as closed.
+        for id in overflowed {
+            tracing::debug!(connection = id, "a connection does not take its replies");
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.outbox = super::outbox::outbox(0).0;
+            }
+        }
+    }
+
+    pub(crate) fn shard(&self) -> &Shard {
+        &self.shard
+    }
+
+    pub(crate) fn log(&self) -> &LogReader {
+        &self.log
+    }
+
+    /// Removes what topics need not keep any more.
+    pub(crate) fn retain(&mut self, keeper: &LogKeeper, now: Now) {
+        for topic in self.shard.retentions() {
+            let before_ms = topic.retain_ms.map(|kept| now.wall_ms.saturating_sub(kept));
+            let floor = keeper.retention_floor(topic.stream, before_ms, topic.retain_bytes);
+            if let Some(floor) = floor
+                && floor > topic.first_offset
+                && let Some(command) = self.shard.admit_trim(topic.stream, floor)
+            {
+                self.open.command(command);
+            }
+        }
+    }
+
+    /// Hands the counters to the metrics facade.
+    pub(crate) fn publish_metrics(&self, handles: &Handles, now: Now) {
+        handles.publish(&self.counters, &self.stats(now));
+    }
+
+    pub(crate) fn take_reads(&mut self) -> Vec<ReadJob> {
+        std::mem::take(&mut self.reads)
+    }
+
+    pub(super) fn say(
+        &mut self,
+        connection: ConnectionId,
+        channel: u16,
+        corr: u64,
+        response: &Response,
+    ) {
+        // A client that has left needs no answer.
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.say(channel, corr, response);
+        }
+    }
+
+    /// Answers once everything appended so far is committed.
+    pub(super) fn say_after(
+        &mut self,
+        connection: ConnectionId,
+        channel: u16,
+        corr: u64,
+        response: Response,
+    ) {
+        let response = Box::new(response);
+        self.open.waiting.afters.push(After::Reply {
+            connection,
+            channel,
+            corr,
+            response,
+        });
+    }
+
+    pub(super) fn rest(&mut self, group: GroupId, now: Now) {
+        self.resting.push((now.mono_ms + READ_RETRY_MS, group));
+    }
+
+    fn keep(&mut self, waiting: Waiting, effects: &[Effect], now: Now) {
+        self.confirm(&waiting.promises, effects);
+        for after in waiting.afters {
+            match after {
+                After::Reply {
+                    connection,
+                    channel,
+                    corr,
+                    response,
+                } => {
+                    self.say(connection, channel, corr, &response);
+                }
+                After::Attach {
+                    connection,
+                    channel,
+                    corr,
+                    request,
+                } => {
+                    if let Request::Consume(consume) = *request {
+                        self.attach(connection, channel, corr, &consume);
+                    }
+                }
+                After::Finish { connection } => self.close(connection, now),
+                After::Unpark { group } => self.shard.unpark(group),
+            }
+        }
+    }
+
+    fn refuse_all(&mut self, waiting: &Waiting, why: &ErrorReply) {
+        let refused = Response::Error(why.clone());
+        for promise in &waiting.promises {
+            self.say(promise.connection, 0, promise.number, &refused);
+        }
+        for after in &waiting.afters {
+            match after {
+                After::Reply {
+                    connection,
+                    channel,
+                    corr,
+                    ..
+                }
+                | After::Attach {
+                    connection,
+                    channel,
+                    corr,
+                    ..
+                } => {
+                    self.say(*connection, *channel, *corr, &refused);
+                }
+                After::Finish { .. } | After::Unpark { .. } => {}
+            }
+        }
+    }
+
+    fn on_effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::ConsumerGone { consumer } => {
+                let (connection, channel) = split(*consumer);
+                if let Some(connection) = self.connections.get_mut(&connection) {
+                    connection.consumers.remove(&channel);
+                    connection.say(channel, 0, &Response::Canceled);
+                }
+            }
+            // Told to the publishers when the promises are kept.
+            Effect::Rejected { .. } => {}
+            Effect::Lost { stream, range } => {
+                tracing::error!(stream, ?range, "stored messages are lost to damage");
+            }
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionId, now: Now) {
+        self.detach_all(connection, now);
+        self.flush();
+        if let Some(gone) = self.connections.remove(&connection)
+            && let Some(producer) = gone.producer
+        {
+            self.producers.remove(&producer);
+        }
+    }
+
+    fn set_blocked(&mut self, connection: ConnectionId, is_blocked: bool) {
+        if let Some(found) = self.connections.get(&connection) {
+            for channel in found.consumers.keys() {
+                self.shard
+                    .set_blocked(consumer(connection, *channel), is_blocked);
+            }
+        }
+    }
+
+    fn check_space(&mut self, now: Now) {
+        let is_fresh = self
+            .space_checked_ms
+            .is_some_and(|checked| now.mono_ms < checked.saturating_add(SPACE_CHECK_MS));
+        if !is_fresh {
+            self.space_checked_ms = Some(now.mono_ms);
+            self.has_space = self.log.space().publishes_allowed;
+        }
+    }
+}
+
+/// A consumer is a channel of a connection.
+pub(super) fn consumer(connection: ConnectionId, channel: u16) -> ConsumerId {
+    ConsumerId(connection << 16 | u64::from(channel))
+}
+
+pub(super) fn split(consumer: ConsumerId) -> (ConnectionId, u16) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low 16 bits are the channel"
+    )]
+    let channel = consumer.0 as u16;
+    (consumer.0 >> 16, channel)
+}

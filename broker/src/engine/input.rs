@@ -1,0 +1,82 @@
+//! What reaches the engine: chunks of parsed requests, never one message at a time.
+
+use super::outbox::Outbox;
+use bytes::Bytes;
+use posthaste_protocol::batch::BatchHeader;
+use posthaste_protocol::request::TargetId;
+use posthaste_protocol::{Request, Response};
+use posthaste_storage::{Run, StorageError};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// One connection of this process's life.
+pub(crate) type ConnectionId = u64;
+
+/// A request as the connection task hands it over.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// A batch whose frame, checksum and records have been checked.
+    Publish {
+        number: u64,
+        target: TargetId,
+        header: BatchHeader,
+        batch: Bytes,
+    },
+    /// Anything else.
+    Request {
+        channel: u16,
+        corr: u64,
+        request: Box<Request>,
+    },
+}
+
+/// Events for the engine.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Opened {
+        connection: ConnectionId,
+        outbox: Outbox,
+    },
+    /// `budget` is given back when the block that carries the chunk's batches is committed.
+    Chunk {
+        connection: ConnectionId,
+        items: Vec<Item>,
+        budget: Option<OwnedSemaphorePermit>,
+    },
+    /// The peer sends no more, but may still read: confirms under way are sent, then it closes.
+    Finished { connection: ConnectionId },
+    /// The connection is gone.
+    Closed { connection: ConnectionId },
+    /// The outbox has room again.
+    Drained { connection: ConnectionId },
+    /// A cold read is back.
+    Read(ReadDone),
+    /// A reply that was put together off the loop.
+    Reply {
+        connection: ConnectionId,
+        channel: u16,
+        corr: u64,
+        response: Box<Response>,
+    },
+    /// A checkpoint was written, or not.
+    Checkpointed(Result<(), StorageError>),
+}
+
+/// A cold read that a group waits for.
+#[derive(Debug)]
+pub(crate) struct ReadDone {
+    pub(crate) group: u32,
+    pub(crate) stream: u32,
+    pub(crate) offset: u64,
+    pub(crate) found: Found,
+}
+
+/// What a cold read found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// The run with the offset in it.
+    Run(Run),
+    /// This many offsets from there on are gone or damaged.
+    Lost(u64),
+    /// Nothing is known: the disk did not answer.
+    Failed(StorageError),
+}

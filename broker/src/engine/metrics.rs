@@ -1,0 +1,115 @@
+//! Plain counters of the engine, handed to the `metrics` facade once a tick.
+//!
+//! Handles are registered once; nothing per message touches them.
+
+use crate::shard::effects::Counts;
+use metrics::{Counter, Gauge};
+use posthaste_protocol::response::Stats;
+
+/// Counted on the loop, in plain integers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) confirmed: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) refused: u64,
+    pub(crate) delivered: u64,
+    pub(crate) blocks: u64,
+    pub(crate) connections_opened: u64,
+    pub(crate) totals: Counts,
+}
+
+impl Counters {
+    pub(super) fn add(&mut self, counts: &Counts) {
+        let totals = &mut self.totals;
+        totals.published += counts.published;
+        totals.acked += counts.acked;
+        totals.retried += counts.retried;
+        totals.expired += counts.expired;
+        totals.dead += counts.dead;
+        totals.purged += counts.purged;
+        totals.trimmed += counts.trimmed;
+        totals.lost += counts.lost;
+        totals.replayed += counts.replayed;
+        totals.dropped += counts.dropped;
+    }
+}
+
+/// The registered handles.
+#[derive(Clone)]
+pub(crate) struct Handles {
+    counters: [Counter; 12],
+    gauges: [Gauge; 5],
+}
+
+impl std::fmt::Debug for Handles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handles").finish_non_exhaustive()
+    }
+}
+
+impl Handles {
+    /// Registers every metric with the recorder in force.
+    pub(crate) fn register() -> Handles {
+        use metrics::{counter, gauge};
+        let settled = |outcome| counter!("posthaste_messages_settled_total", "outcome" => outcome);
+        Handles {
+            counters: [
+                counter!("posthaste_messages_confirmed_total"),
+                counter!("posthaste_publish_duplicates_total"),
+                counter!("posthaste_requests_refused_total"),
+                counter!("posthaste_messages_delivered_total"),
+                counter!("posthaste_blocks_committed_total"),
+                counter!("posthaste_connections_opened_total"),
+                settled("ack"),
+                settled("retry"),
+                settled("lease_expired"),
+                counter!("posthaste_messages_dead_lettered_total"),
+                settled("purged"),
+                counter!("posthaste_messages_lost_total"),
+            ],
+            gauges: [
+                gauge!("posthaste_connections"),
+                gauge!("posthaste_targets"),
+                gauge!("posthaste_storage_bytes", "kind" => "log"),
+                gauge!("posthaste_storage_free_bytes"),
+                gauge!("posthaste_uptime_seconds"),
+            ],
+        }
+    }
+
+    /// Publishes the present values.
+    pub(crate) fn publish(&self, counters: &Counters, stats: &Stats) {
+        let totals = &counters.totals;
+        let values = [
+            counters.confirmed,
+            counters.duplicates,
+            counters.refused,
+            counters.delivered,
+            counters.blocks,
+            counters.connections_opened,
+            totals.acked,
+            totals.retried,
+            totals.expired,
+            totals.dead,
+            totals.purged,
+            totals.lost,
+        ];
+        for (counter, value) in self.counters.iter().zip(values) {
+            counter.absolute(value);
+        }
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "gauges are doubles by definition"
+        )]
+        let values = [
+            f64::from(stats.connections),
+            f64::from(stats.targets),
+            stats.log_bytes as f64,
+            stats.free_bytes as f64,
+            stats.uptime_ms as f64 / 1_000.0,
+        ];
+        for (gauge, value) in self.gauges.iter().zip(values) {
+            gauge.set(value);
+        }
+    }
+}

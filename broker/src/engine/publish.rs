@@ -1,0 +1,161 @@
+//! Publishes: admission, and the cumulative confirms once their block is durable.
+
+use super::core::Core;
+use super::input::ConnectionId;
+use super::open::Promise;
+use crate::shard::effects::{Admit, Effect, Refusal, StreamId};
+use bytes::Bytes;
+use posthaste_protocol::Response;
+use posthaste_protocol::batch::BatchHeader;
+use posthaste_protocol::error::{ErrorCode, ErrorReply};
+use posthaste_protocol::response::Confirmed;
+
+/// Ranges per confirm frame.
+const CONFIRMS_PER_FRAME: usize = 4_096;
+/// Advice to a client that is told to wait.
+pub(super) const RETRY_AFTER_MS: u32 = 500;
+
+impl Core {
+    pub(super) fn publish(
+        &mut self,
+        connection: ConnectionId,
+        number: u64,
+        target: StreamId,
+        header: BatchHeader,
+        batch: Bytes,
+    ) {
+        if let Err(refusal) = self.check_publish(connection, header.producer) {
+            return self.refuse_publish(connection, number, refusal);
+        }
+        let admitted =
+            self.shard
+                .admit_publish(target, header.producer, header.sequence, header.count);
+        let mut promise = Promise {
+            connection,
+            number,
+            target,
+            base_offset: u64::MAX,
+            records: header.count,
+            is_duplicate: false,
+        };
+        match admitted {
+            Admit::Ok { base_offset } => {
+                promise.base_offset = base_offset;
+                self.open.append(target, base_offset, header.count, batch);
+            }
+            Admit::Duplicate {
+                stream,
+                base_offset,
+            } => {
+                promise.target = stream;
+                promise.base_offset = base_offset.unwrap_or(u64::MAX);
+                promise.is_duplicate = true;
+                self.counters.duplicates += 1;
+            }
+            Admit::Refused(refusal) => {
+                return self.refuse_publish(connection, number, refusal);
+            }
+        }
+        self.open.waiting.promises.push(promise);
+    }
+
+    fn check_publish(&self, connection: ConnectionId, producer: u32) -> Result<(), Refusal> {
+        if !self.has_space {
+            let message =
+                "the disk is nearly full: publishes are refused, consuming and deleting work";
+            return Err(Refusal::new(ErrorCode::NoSpace, message));
+        }
+        let owns = producer == 0
+            || self
+                .connections
+                .get(&connection)
+                .is_some_and(|c| c.producer == Some(producer));
+        if owns {
+            return Ok(());
+        }
+        let message = "this producer session was not opened on this connection, or another \
+                       connection has taken it over";
+        Err(Refusal::new(ErrorCode::ProducerFenced, message))
+    }
+
+    fn refuse_publish(&mut self, connection: ConnectionId, number: u64, refusal: Refusal) {
+        self.counters.refused += 1;
+        let response = Response::Error(reply_of(refusal));
+        self.say(connection, 0, number, &response);
+    }
+
+    /// Tells publishers that their block is durable; neighbouring publishes share one range.
+    pub(super) fn confirm(&mut self, promises: &[Promise], effects: &[Effect]) {
+        let mut rest = promises;
+        while let Some(first) = rest.first() {
+            let same = rest
+                .iter()
+                .take_while(|p| p.connection == first.connection)
+                .count();
+            let (mine, others) = rest.split_at(same);
+            self.confirm_one(first.connection, mine, effects);
+            rest = others;
+        }
+    }
+
+    fn confirm_one(&mut self, connection: ConnectionId, promises: &[Promise], effects: &[Effect]) {
+        let mut ranges: Vec<Confirmed> = Vec::new();
+        let mut next_offset = 0;
+        for promise in promises {
+            if is_rejected(promise, effects) {
+                let message = "the queue or topic was deleted before this was stored";
+                let refusal = Refusal::new(ErrorCode::NotFound, message);
+                self.refuse_publish(connection, promise.number, refusal);
+                continue;
+            }
+            self.counters.confirmed += u64::from(promise.records);
+            match ranges.last_mut() {
+                Some(last)
+                    if !promise.is_duplicate
+                        && !last.duplicate
+                        && last.first + u64::from(last.count) == promise.number
+                        && last.target == promise.target
+                        && next_offset == promise.base_offset =>
+                {
+                    last.count += 1;
+                }
+                _ => ranges.push(Confirmed {
+                    first: promise.number,
+                    count: 1,
+                    target: promise.target,
+                    base_offset: promise.base_offset,
+                    duplicate: promise.is_duplicate,
+                }),
+            }
+            next_offset = promise.base_offset.wrapping_add(u64::from(promise.records));
+        }
+        for ranges in ranges.chunks(CONFIRMS_PER_FRAME) {
+            self.say(connection, 0, 0, &Response::Confirms(ranges.to_vec()));
+        }
+    }
+}
+
+fn is_rejected(promise: &Promise, effects: &[Effect]) -> bool {
+    !promise.is_duplicate
+        && effects.iter().any(|effect| {
+            matches!(effect, Effect::Rejected { stream, base_offset, records }
+                if *stream == promise.target
+                    && (*base_offset..*base_offset + u64::from(*records))
+                        .contains(&promise.base_offset))
+        })
+}
+
+/// A refusal as it travels.
+pub(super) fn reply_of(refusal: Refusal) -> ErrorReply {
+    let retry_after_ms = if refusal.code.is_retryable() {
+        RETRY_AFTER_MS
+    } else {
+        0
+    };
+    ErrorReply {
+        code: refusal.code,
+        retry_after_ms,
+        message: refusal.message,
+        similar: refusal.similar,
+    }
+}

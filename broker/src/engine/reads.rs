@@ -1,0 +1,250 @@
+//! Reads that may wait for a disk: planned on the loop, carried out beside it.
+//!
+//! A plan names committed offsets only, so what it finds is committed too.
+
+use super::cursor::RunCursor;
+use super::input::{Found, Input, ReadDone};
+use super::requests::Asked;
+use crate::shard::effects::{DeadItem, StreamId};
+use posthaste_protocol::batch::Seed;
+use posthaste_protocol::error::{ErrorCode, ErrorReply};
+use posthaste_protocol::response::{DeadLetter, Piece};
+use posthaste_protocol::{DecodeError, Response};
+use posthaste_storage::{LogReader, StorageError};
+
+/// Bytes of batches in one answer, whatever was asked for.
+const ANSWER_BYTES: usize = 2 << 20;
+
+/// One read to make.
+#[derive(Debug)]
+pub(crate) enum ReadJob {
+    /// A group's next messages are not in memory.
+    Group {
+        group: u32,
+        stream: StreamId,
+        offset: u64,
+        end: u64,
+    },
+    /// A client looks without taking.
+    Reply(Plan, Answer),
+}
+
+/// What to read for a client.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(super) asked: Asked,
+    pub(super) stream: StreamId,
+    pub(super) seed: Option<Seed>,
+    /// First offset and count, in order.
+    pub(super) ranges: Vec<(u64, u64)>,
+    pub(super) bytes_max: u32,
+}
+
+/// What to make of it.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// Messages, for peek and tail.
+    Records { next_offset: u64, end_offset: u64 },
+    /// Dead letters.
+    Dead {
+        items: Vec<DeadItem>,
+        limit: usize,
+        total: u64,
+    },
+}
+
+impl ReadJob {
+    /// Reads; blocks on the disk.
+    pub(crate) fn run(self, log: &LogReader) -> Input {
+        match self {
+            ReadJob::Group {
+                group,
+                stream,
+                offset,
+                end,
+            } => {
+                let found = find(log, stream, offset, end);
+                Input::Read(ReadDone {
+                    group,
+                    stream,
+                    offset,
+                    found,
+                })
+            }
+            ReadJob::Reply(plan, answer) => {
+                let Asked {
+                    connection,
+                    channel,
+                    corr,
+                } = plan.asked;
+                let response = Box::new(answer_of(&plan, answer, log));
+                Input::Reply {
+                    connection,
+                    channel,
+                    corr,
+                    response,
+                }
+            }
+        }
+    }
+}
+
+/// The run with `offset`, or how much of `offset..end` cannot be had.
+fn find(log: &LogReader, stream: StreamId, offset: u64, end: u64) -> Found {
+    match log.read(stream, offset) {
+        Ok(Some(run)) if run.base_offset <= offset => Found::Run(run),
+        Ok(Some(run)) => Found::Lost(run.base_offset.min(end) - offset),
+        Ok(None) => Found::Lost(end - offset),
+        Err(StorageError::Damaged(_)) => {
+            Found::Lost(first_readable(log, stream, offset, end) - offset)
+        }
+        Err(error) => Found::Failed(error),
+    }
+}
+
+/// The first offset behind damage: by doubling steps, then by halving.
+fn first_readable(log: &LogReader, stream: StreamId, damaged: u64, end: u64) -> u64 {
+    let is_damaged = |offset| matches!(log.read(stream, offset), Err(StorageError::Damaged(_)));
+    let (mut bad, mut step) = (damaged, 1);
+    while bad + step < end && is_damaged(bad + step) {
+        bad += step;
+        step *= 2;
+    }
+    let mut good = (bad + step).min(end);
+    while bad + 1 < good {
+        let middle = bad + (good - bad) / 2;
+        if is_damaged(middle) {
+            bad = middle;
+        } else {
+            good = middle;
+        }
+    }
+    good
+}
+
+fn answer_of(plan: &Plan, answer: Answer, log: &LogReader) -> Response {
+    match answer {
+        Answer::Records {
+            next_offset,
+            end_offset,
+        } => match plan.pieces(log, None) {
+            Ok(found) => {
+                let next_offset = found.stopped_at.unwrap_or(next_offset);
+                Response::Records {
+                    pieces: found.pieces,
+                    next_offset,
+                    end_offset,
+                }
+            }
+            Err(error) => failed(&error),
+        },
+        Answer::Dead {
+            items,
+            limit,
+            total,
+        } => match plan.pieces(log, Some(1)) {
+            Ok(found) => {
+                let mut items = dead_letters(&items, found.pieces);
+                items.truncate(limit);
+                Response::DeadLetters { items, total }
+            }
+            Err(error) => failed(&error),
+        },
+    }
+}
+
+/// Why a plan could not be carried out.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("{0}")]
+    Storage(#[from] StorageError),
+    #[error("{0}")]
+    Batch(#[from] DecodeError),
+}
+
+/// What a plan gathered.
+struct Gathered {
+    pieces: Vec<Piece>,
+    /// Where it stopped because the answer was full.
+    stopped_at: Option<u64>,
+}
+
+impl Plan {
+    /// Reads the ranges; `one` limits each piece to that many messages.
+    fn pieces(&self, log: &LogReader, one: Option<u64>) -> Result<Gathered, ReadError> {
+        let bytes_max = (self.bytes_max as usize).min(ANSWER_BYTES);
+        let mut found = Gathered {
+            pieces: Vec::new(),
+            stopped_at: None,
+        };
+        let Some(seed) = self.seed else {
+            return Ok(found);
+        };
+        let (mut bytes, mut cursor) = (0, None::<RunCursor>);
+        for (first, count) in &self.ranges {
+            let (mut offset, end) = (*first, first + count);
+            while offset < end {
+                if bytes >= bytes_max {
+                    found.stopped_at = Some(offset);
+                    return Ok(found);
+                }
+                if !cursor.as_ref().is_some_and(|cursor| cursor.covers(offset)) {
+                    let Some(run) = log.read(self.stream, offset)? else {
+                        break;
+                    };
+                    // A gap: what is missing was deleted or lost meanwhile.
+                    offset = offset.max(run.base_offset);
+                    cursor = Some(RunCursor::new(run, seed));
+                    continue;
+                }
+                let Some(cursor) = cursor.as_mut() else { break };
+                let messages = one.unwrap_or(u64::MAX).min(end - offset);
+                let left = (bytes_max - bytes) as u64;
+                let cut = cursor.cut(offset, messages, left)?;
+                bytes += cut.batches.len();
+                offset += u64::from(cut.count);
+                found.pieces.push(Piece {
+                    base_offset: cut.base_offset,
+                    from: cut.from,
+                    count: cut.count,
+                    attempt: 1,
+                    redelivered: false,
+                    time_ms: cursor.time_ms(),
+                    batches: cut.batches,
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn dead_letters(items: &[DeadItem], pieces: Vec<Piece>) -> Vec<DeadLetter> {
+    let mut letters = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let offset = piece.base_offset + u64::from(piece.from);
+        let Some(item) = items
+            .iter()
+            .find(|i| (i.range.first..i.range.end).contains(&offset))
+        else {
+            continue;
+        };
+        letters.push(DeadLetter {
+            offset,
+            attempts: item.attempts,
+            dead_ms: item.dead_ms,
+            reason: item.reason.clone(),
+            piece,
+        });
+    }
+    letters
+}
+
+fn failed(error: &ReadError) -> Response {
+    tracing::error!(%error, "a read failed");
+    Response::Error(ErrorReply {
+        code: ErrorCode::DataLoss,
+        retry_after_ms: 0,
+        message: "the stored messages cannot be read; the broker's log says why".into(),
+        similar: Vec::new(),
+    })
+}

@@ -1,0 +1,269 @@
+//! Drives [`Core`] with the real log thread, channels and clocks.
+
+use super::Now;
+use super::core::Core;
+use super::input::Input;
+use super::metrics::Handles;
+use posthaste_protocol::error::{ErrorCode, ErrorReply};
+use posthaste_storage::writer::CommitHandle;
+use posthaste_storage::{Block, LogKeeper, Lsn, StorageError};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Inputs taken per turn before commits and deliveries are looked at.
+const INPUTS_PER_TURN: usize = 64;
+/// Retention and metrics.
+const TICK: Duration = Duration::from_secs(1);
+/// A checkpoint is written this often if anything happened, however little.
+const CHECKPOINT_EVERY_MS: u64 = 300_000;
+/// Rest after a checkpoint failed.
+const CHECKPOINT_RETRY_MS: u64 = 10_000;
+
+/// Why the engine stopped by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A write or sync of the log failed. Nothing was confirmed since; restart to recover.
+    #[error("the log failed, nothing more can be confirmed: {0}")]
+    Log(StorageError),
+    /// A committed block could not be applied: a defect.
+    #[error("a committed block could not be applied: {0}")]
+    Apply(String),
+}
+
+/// Both clocks of the process.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+    wall_ms: u64,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Clock {
+        Clock {
+            start: Instant::now(),
+            wall_ms: 0,
+        }
+    }
+
+    /// Reads both; the wall clock never steps back.
+    pub(crate) fn now(&mut self) -> Now {
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.wall_ms = self.wall_ms.max(millis(wall));
+        Now {
+            wall_ms: self.wall_ms,
+            mono_ms: millis(self.start.elapsed()),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The engine as a task.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) core: Core,
+    pub(crate) clock: Clock,
+    pub(crate) inputs: mpsc::Receiver<Input>,
+    /// For what comes back from the I/O pool.
+    pub(crate) sender: mpsc::Sender<Input>,
+    pub(crate) commits: CommitHandle,
+    pub(crate) committed: mpsc::Receiver<Result<Arc<Block>, StorageError>>,
+    pub(crate) keeper: LogKeeper,
+    pub(crate) handles: Option<Handles>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) applied: Lsn,
+    pub(crate) checkpoints: Checkpoints,
+}
+
+/// When the next checkpoint may start.
+#[derive(Debug, Default)]
+pub(crate) struct Checkpoints {
+    is_running: bool,
+    is_dirty: bool,
+    not_before_ms: u64,
+    last_ms: u64,
+}
+
+impl Driver {
+    /// Runs until asked to stop, or until the log fails.
+    pub(crate) async fn run(mut self) -> Result<(), EngineError> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut has_more = false;
+        let stop = self.stop.clone();
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                Some(done) = self.committed.recv() => self.on_committed(done)?,
+                Some(input) = self.inputs.recv(), if self.core.has_room() => self.on_inputs(input),
+                _ = tick.tick() => self.on_tick(),
+                () = stop.cancelled() => return self.finish().await,
+                () = tokio::time::sleep_until(deadline), if !has_more => {}
+                () = tokio::task::yield_now(), if has_more => {}
+            }
+            has_more = self.turn()?;
+        }
+    }
+
+    fn deadline(&mut self) -> tokio::time::Instant {
+        let now = self.clock.now();
+        let wait = self.core.next_time(now).map_or(TICK, |at| {
+            Duration::from_millis(at.saturating_sub(now.mono_ms)).min(TICK)
+        });
+        tokio::time::Instant::now() + wait
+    }
+
+    fn on_inputs(&mut self, first: Input) {
+        let now = self.clock.now();
+        let mut input = first;
+        for _ in 0..INPUTS_PER_TURN {
+            if let Input::Checkpointed(result) = input {
+                self.on_checkpointed(result, now);
+            } else {
+                self.core.on_input(input, now);
+            }
+            if !self.core.has_room() {
+                return;
+            }
+            match self.inputs.try_recv() {
+                Ok(next) => input = next,
+                Err(_empty) => return,
+            }
+        }
+    }
+
+    /// Whatever has become due: deliveries, the next block, reads, frames. `true`: more at once.
+    fn turn(&mut self) -> Result<bool, EngineError> {
+        let now = self.clock.now();
+        self.core.on_time(now);
+        self.submit(now)?;
+        let has_more = self.core.dispatch(now);
+        // Dispatch may have found messages that are lost, which is logged.
+        self.submit(now)?;
+        self.start_reads();
+        self.core.flush();
+        Ok(has_more)
+    }
+
+    fn submit(&mut self, now: Now) -> Result<(), EngineError> {
+        let Some(body) = self.core.next_block(now) else {
+            return Ok(());
+        };
+        let time_ms = now.wall_ms.max(self.core.shard().time_ms());
+        match self.commits.submit(time_ms, body) {
+            Ok(()) => Ok(()),
+            Err(_refused) => {
+                self.core.on_failure();
+                Err(EngineError::Log(StorageError::Poisoned))
+            }
+        }
+    }
+
+    fn on_committed(&mut self, done: Result<Arc<Block>, StorageError>) -> Result<(), EngineError> {
+        let now = self.clock.now();
+        let block = match done {
+            Ok(block) => block,
+            Err(error) => {
+                tracing::error!(%error, "the log failed");
+                self.core.on_failure();
+                return Err(EngineError::Log(error));
+            }
+        };
+        if let Err(error) = self.core.on_committed(&block, now) {
+            self.core.on_failure();
+            return Err(EngineError::Apply(error.to_string()));
+        }
+        self.applied = block.end;
+        self.checkpoints.is_dirty = true;
+        self.checkpoint_if_due(now);
+        Ok(())
+    }
+
+    fn on_tick(&mut self) {
+        let now = self.clock.now();
+        self.core.retain(&self.keeper, now);
+        self.checkpoint_if_due(now);
+        if let Some(handles) = &self.handles {
+            self.core.publish_metrics(handles, now);
+        }
+    }
+
+    fn start_reads(&mut self) {
+        for job in self.core.take_reads() {
+            let (log, sender) = (self.core.log().clone(), self.sender.clone());
+            tokio::task::spawn_blocking(move || {
+                // A broker that has stopped meanwhile needs no answer.
+                drop(sender.blocking_send(job.run(&log)));
+            });
+        }
+    }
+
+    fn checkpoint_if_due(&mut self, now: Now) {
+        let checkpoints = &mut self.checkpoints;
+        let is_old = now.mono_ms >= checkpoints.last_ms + CHECKPOINT_EVERY_MS;
+        let is_due = self.keeper.due() || (checkpoints.is_dirty && is_old);
+        if checkpoints.is_running || !is_due || now.mono_ms < checkpoints.not_before_ms {
+            return;
+        }
+        checkpoints.is_running = true;
+        checkpoints.is_dirty = false;
+        checkpoints.last_ms = now.mono_ms;
+        let (state, floors) = (self.core.shard().checkpoint(), self.core.shard().floors());
+        let (keeper, sender, covered) = (self.keeper.clone(), self.sender.clone(), self.applied);
+        tokio::task::spawn_blocking(move || {
+            let done = keeper.checkpoint(covered, &state, &floors).map(|_done| ());
+            drop(sender.blocking_send(Input::Checkpointed(done)));
+        });
+    }
+
+    fn on_checkpointed(&mut self, result: Result<(), StorageError>, now: Now) {
+        self.checkpoints.is_running = false;
+        if let Err(error) = result {
+            // The log is whole without it: segments are kept until one succeeds.
+            tracing::error!(%error, "a checkpoint failed; trying again later");
+            self.checkpoints.is_dirty = true;
+            self.checkpoints.not_before_ms = now.mono_ms + CHECKPOINT_RETRY_MS;
+        }
+    }
+
+    /// Orderly stop: everything promised is kept, leases go back, state and log are sealed.
+    async fn finish(mut self) -> Result<(), EngineError> {
+        let now = self.clock.now();
+        self.core.detach_everyone(now);
+        loop {
+            self.submit(now)?;
+            self.core.flush();
+            if self.core.is_quiet() {
+                break;
+            }
+            match self.committed.recv().await {
+                Some(done) => self.on_committed(done)?,
+                None => return Err(EngineError::Log(StorageError::Poisoned)),
+            }
+        }
+        self.core.say_goodbye(&ErrorReply {
+            code: ErrorCode::ShuttingDown,
+            retry_after_ms: 1_000,
+            message: "the broker is shutting down; everything confirmed is kept".into(),
+            similar: Vec::new(),
+        });
+        let (state, floors) = (self.core.shard().checkpoint(), self.core.shard().floors());
+        let (keeper, commits, covered) = (self.keeper, self.commits, self.applied);
+        let sealed = tokio::task::spawn_blocking(move || {
+            keeper.checkpoint(covered, &state, &floors)?;
+            commits.shutdown()
+        });
+        match sealed.await {
+            Ok(result) => result.map_err(EngineError::Log),
+            Err(panicked) => Err(EngineError::Apply(panicked.to_string())),
+        }
+    }
+}

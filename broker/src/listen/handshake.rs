@@ -1,0 +1,171 @@
+//! Preface and hello: small, timed, and without any effect on the broker.
+
+use super::Ended;
+use crate::config::Limits;
+use bytes::{Buf, BytesMut};
+use posthaste_protocol::error::{ErrorCode, ErrorReply};
+use posthaste_protocol::frame::{Cut, PREFACE, cut_frame};
+use posthaste_protocol::limits::HANDSHAKE_FRAME_BYTES_MAX;
+use posthaste_protocol::response::Welcome;
+use posthaste_protocol::{DecodeError, Request, Response};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Answer to a browser or a health check that took the wrong port.
+const NOT_HTTP: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Length: 46\r\nConnection: close\r\n\r\nThis is the client port of a Posthaste broker\n";
+
+/// A client that has said hello, and what it sent behind it.
+#[derive(Debug)]
+pub(super) struct Greeted {
+    pub(super) buffer: BytesMut,
+}
+
+/// Reads preface and hello, answers both.
+pub(super) async fn shake<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    limits: &Limits,
+    store: [u8; 16],
+) -> Result<Greeted, Ended>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    match tokio::time::timeout(
+        limits.handshake_timeout,
+        greet(reader, writer, limits, store),
+    )
+    .await
+    {
+        Ok(result) => result,
+        Err(_elapsed) => Err(Ended::TooSlow),
+    }
+}
+
+/// Tells a client that it cannot be taken, and closes.
+pub(super) async fn refuse<W: AsyncWrite + Unpin>(
+    mut writer: W,
+    why: ErrorReply,
+    within: Duration,
+) {
+    let mut out = BytesMut::from(&PREFACE[..]);
+    Response::Closing(why).encode(0, 0, &mut out);
+    let sent = tokio::time::timeout(within, async {
+        writer.write_all(&out).await?;
+        writer.shutdown().await
+    });
+    if !matches!(sent.await, Ok(Ok(()))) {
+        tracing::debug!("a refused client left before it could be told");
+    }
+}
+
+async fn greet<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    limits: &Limits,
+    store: [u8; 16],
+) -> Result<Greeted, Ended>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut buffer = BytesMut::with_capacity(1_024);
+    read_preface(reader, writer, &mut buffer).await?;
+    writer.write_all(&PREFACE).await?;
+    match read_hello(reader, &mut buffer, limits, store).await {
+        Ok((corr, welcome)) => {
+            let mut out = BytesMut::new();
+            Response::Welcome(welcome).encode(0, corr, &mut out);
+            writer.write_all(&out).await?;
+            Ok(Greeted { buffer })
+        }
+        Err(Ended::Protocol(error)) => {
+            let mut out = BytesMut::new();
+            Response::Closing(error.to_reply()).encode(0, 0, &mut out);
+            writer.write_all(&out).await?;
+            writer.shutdown().await?;
+            Err(Ended::Protocol(error))
+        }
+        Err(ended) => Err(ended),
+    }
+}
+
+async fn read_preface<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    buffer: &mut BytesMut,
+) -> Result<(), Ended>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let (magic, version) = (&PREFACE[..7], PREFACE[7]);
+    while buffer.len() < PREFACE.len() {
+        let seen = buffer.len().min(magic.len());
+        if buffer[..seen] != magic[..seen] {
+            return Err(turn_away(writer, buffer).await?);
+        }
+        if reader.read_buf(buffer).await? == 0 {
+            return Err(Ended::ByClient);
+        }
+    }
+    if buffer[..7] != *magic {
+        return Err(turn_away(writer, buffer).await?);
+    }
+    let theirs = buffer[7];
+    buffer.advance(PREFACE.len());
+    if theirs != version {
+        writer.write_all(&PREFACE).await?;
+        writer.shutdown().await?;
+        return Err(Ended::Version(theirs));
+    }
+    Ok(())
+}
+
+async fn turn_away<W: AsyncWrite + Unpin>(writer: &mut W, seen: &[u8]) -> Result<Ended, Ended> {
+    const METHODS: [&[u8]; 5] = [b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI"];
+    if METHODS.iter().any(|method| seen.starts_with(method)) {
+        writer.write_all(NOT_HTTP).await?;
+    }
+    writer.shutdown().await?;
+    Ok(Ended::Alien)
+}
+
+async fn read_hello<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    buffer: &mut BytesMut,
+    limits: &Limits,
+    store: [u8; 16],
+) -> Result<(u64, Welcome), Ended> {
+    loop {
+        match cut_frame(buffer, HANDSHAKE_FRAME_BYTES_MAX)? {
+            Cut::Frame(frame) => {
+                let Request::Hello(hello) = Request::decode(&frame)? else {
+                    let error = DecodeError::new(
+                        ErrorCode::ProtocolError,
+                        4,
+                        "the first frame must be hello",
+                    );
+                    return Err(error.into());
+                };
+                let idle_ms = u32::try_from(limits.idle.as_millis()).unwrap_or(u32::MAX);
+                let welcome = Welcome {
+                    features: 0,
+                    server: concat!("posthaste ", env!("CARGO_PKG_VERSION")).into(),
+                    store,
+                    frame_bytes_max: limits.frame_bytes_max.min(hello.frame_bytes_max),
+                    message_bytes_max: limits.message_bytes_max,
+                    publish_bytes_max: limits.publish_bytes_max,
+                    idle_ms: idle_ms.min(hello.idle_ms.max(1_000)),
+                };
+                return Ok((frame.header.corr, welcome));
+            }
+            Cut::NeedMore(_) => {
+                if reader.read_buf(buffer).await? == 0 {
+                    return Err(Ended::ByClient);
+                }
+            }
+        }
+    }
+}

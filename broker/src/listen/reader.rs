@@ -1,0 +1,298 @@
+//! The reading half of a connection: bytes become checked chunks for the engine.
+//!
+//! Nothing a peer declares is believed before it is bounded: the frame's length is checked before
+//! a byte of it is waited for, its checksum before it is decoded, a batch's checksum and records
+//! before the engine sees it. Memory for batches comes out of one budget for all connections.
+
+use super::writer::WriteEnd;
+use super::{Door, Ended};
+use crate::engine::input::{ConnectionId, Input, Item};
+use crate::engine::outbox::Outbox;
+use bytes::{Bytes, BytesMut};
+use posthaste_protocol::batch::{RecordLimits, Seed, check_records, verify_batch};
+use posthaste_protocol::error::{ErrorCode, ErrorReply};
+use posthaste_protocol::frame::{Cut, cut_frame};
+use posthaste_protocol::request::TargetId;
+use posthaste_protocol::{DecodeError, Request, Response};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Read sizes: an idle connection holds little, a busy one reads much at a time.
+const READ_BYTES_MIN: usize = 8 << 10;
+const READ_BYTES_MAX: usize = 256 << 10;
+/// A chunk is handed over when its batches reach this, even if more frames are there.
+const CHUNK_BYTES: usize = 512 << 10;
+
+pub(super) struct Reader<R> {
+    reader: R,
+    buffer: BytesMut,
+    read_bytes: usize,
+    connection: ConnectionId,
+    outbox: Outbox,
+    door: Door,
+    seeds: HashMap<TargetId, Seed>,
+    items: Vec<Item>,
+    chunk_bytes: usize,
+    /// Since when the front of the buffer is an unfinished frame.
+    unfinished: Option<Instant>,
+    has_closed: bool,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    pub(super) fn new(
+        reader: R,
+        buffer: BytesMut,
+        connection: ConnectionId,
+        outbox: Outbox,
+        door: Door,
+    ) -> Reader<R> {
+        Reader {
+            reader,
+            buffer,
+            read_bytes: READ_BYTES_MIN,
+            connection,
+            outbox,
+            door,
+            seeds: HashMap::new(),
+            items: Vec::new(),
+            chunk_bytes: 0,
+            unfinished: None,
+            has_closed: false,
+        }
+    }
+
+    /// Reads until the peer, the writer or the engine ends it.
+    pub(super) async fn run(mut self, mut writing: JoinHandle<WriteEnd>) -> Ended {
+        loop {
+            let next = tokio::select! {
+                next = self.turn() => next,
+                written = &mut writing => return write_ended(written),
+            };
+            match next {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(Ended::Protocol(error)) => {
+                    let told = Response::Closing(error.to_reply());
+                    return self.end(Some(told), writing, Ended::Protocol(error)).await;
+                }
+                Err(ended) => return ended,
+            }
+        }
+        self.end(None, writing, Ended::ByClient).await
+    }
+
+    /// Lets what is under way be answered, then waits for the writer.
+    async fn end(self, told: Option<Response>, writing: JoinHandle<WriteEnd>, why: Ended) -> Ended {
+        if let Some(response) = told {
+            self.reply(0, 0, &response);
+        }
+        let (engine, connection) = (self.door.inner.engine.clone(), self.connection);
+        // Without this clone of the outbox the engine's is the last: when it lets go, all is said.
+        drop(self);
+        if engine.send(Input::Finished { connection }).await.is_err() {
+            return Ended::ShuttingDown;
+        }
+        match write_ended(writing.await) {
+            Ended::ByClient => why,
+            ended => ended,
+        }
+    }
+
+    /// One read and the frames in it. `false`: the peer sends no more.
+    async fn turn(&mut self) -> Result<bool, Ended> {
+        self.cut_frames().await?;
+        self.hand_over().await?;
+        if self.has_closed {
+            return Ok(false);
+        }
+        self.outbox.room().await;
+        if self.buffer.capacity() - self.buffer.len() < self.read_bytes / 2 {
+            self.buffer.reserve(self.read_bytes);
+        }
+        let read = self.reader.read_buf(&mut self.buffer);
+        let idle = self.door.inner.limits.idle * 2;
+        let deadline = match self.unfinished {
+            Some(since) => since + self.door.inner.limits.frame_timeout,
+            None => Instant::now() + idle,
+        };
+        let Ok(read) = tokio::time::timeout_at(deadline, read).await else {
+            return Err(if self.unfinished.is_some() {
+                Ended::TooSlow
+            } else {
+                Ended::Silent
+            });
+        };
+        let read = read?;
+        if read >= self.read_bytes / 2 {
+            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+        }
+        Ok(read > 0)
+    }
+
+    async fn cut_frames(&mut self) -> Result<(), Ended> {
+        let frame_bytes_max = self.door.inner.limits.frame_bytes_max;
+        while !self.has_closed {
+            match cut_frame(&mut self.buffer, frame_bytes_max)? {
+                Cut::NeedMore(_) => {
+                    self.unfinished = match self.buffer.is_empty() {
+                        true => None,
+                        false => self.unfinished.or_else(|| Some(Instant::now())),
+                    };
+                    return Ok(());
+                }
+                Cut::Frame(frame) => {
+                    self.unfinished = None;
+                    let request = Request::decode(&frame);
+                    self.take(frame.header.channel, frame.header.corr, request)?;
+                    if self.chunk_bytes >= CHUNK_BYTES {
+                        self.hand_over().await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        channel: u16,
+        corr: u64,
+        request: Result<Request, DecodeError>,
+    ) -> Result<(), Ended> {
+        match request {
+            Ok(Request::Publish {
+                target,
+                durability,
+                batch,
+            }) => {
+                self.take_publish(corr, target, durability, batch);
+            }
+            Ok(Request::Close) => self.has_closed = true,
+            Ok(Request::Hello(_)) => {
+                let error = DecodeError::new(ErrorCode::ProtocolError, 4, "hello came twice");
+                return Err(error.into());
+            }
+            Ok(Request::Auth { .. }) => {
+                let error = DecodeError::new(
+                    ErrorCode::Unsupported,
+                    4,
+                    "this broker asks for no authentication",
+                );
+                self.refuse(channel, corr, error.to_reply());
+            }
+            Ok(request) => {
+                self.items.push(Item::Request {
+                    channel,
+                    corr,
+                    request: Box::new(request),
+                });
+            }
+            Err(error) if error.code().closes_connection() => return Err(error.into()),
+            Err(error) => self.refuse(channel, corr, error.to_reply()),
+        }
+        Ok(())
+    }
+
+    fn take_publish(&mut self, number: u64, target: TargetId, durability: u8, batch: Bytes) {
+        match self.check(target, durability, &batch) {
+            Ok(header) => {
+                self.chunk_bytes += batch.len();
+                self.items.push(Item::Publish {
+                    number,
+                    target,
+                    header,
+                    batch,
+                });
+            }
+            Err(reply) => self.refuse(0, number, reply),
+        }
+    }
+
+    fn check(
+        &mut self,
+        target: TargetId,
+        durability: u8,
+        batch: &[u8],
+    ) -> Result<posthaste_protocol::batch::BatchHeader, ErrorReply> {
+        if durability != 0 {
+            let message = "the only durability of this version is synced (0)";
+            return Err(DecodeError::new(ErrorCode::Unsupported, 0, message).to_reply());
+        }
+        let Some(seed) = self.seed(target) else {
+            let message = "there is no queue or topic with this number (any more)";
+            return Err(DecodeError::new(ErrorCode::NotFound, 0, message).to_reply());
+        };
+        let header = verify_batch(batch, seed).map_err(|error| error.to_reply())?;
+        let limits = RecordLimits {
+            message_bytes_max: self.door.inner.limits.message_bytes_max,
+        };
+        check_records(batch, &limits).map_err(|error| error.to_reply())?;
+        Ok(header)
+    }
+
+    fn seed(&mut self, target: TargetId) -> Option<Seed> {
+        if let Some(seed) = self.seeds.get(&target) {
+            return Some(*seed);
+        }
+        let seed = self.door.inner.directory.seed(target)?;
+        self.seeds.insert(target, seed);
+        Some(seed)
+    }
+
+    async fn hand_over(&mut self) -> Result<(), Ended> {
+        if self.items.is_empty() {
+            return Ok(());
+        }
+        let budget = self.budget().await?;
+        let items = std::mem::take(&mut self.items);
+        self.chunk_bytes = 0;
+        let chunk = Input::Chunk {
+            connection: self.connection,
+            items,
+            budget,
+        };
+        self.door
+            .inner
+            .engine
+            .send(chunk)
+            .await
+            .map_err(|_closed| Ended::ShuttingDown)
+    }
+
+    async fn budget(&mut self) -> Result<Option<tokio::sync::OwnedSemaphorePermit>, Ended> {
+        if self.chunk_bytes == 0 {
+            return Ok(None);
+        }
+        let inner = &self.door.inner;
+        let bytes = self.chunk_bytes.min(inner.limits.ingest_bytes_max);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        match Arc::clone(&inner.ingest).acquire_many_owned(bytes).await {
+            Ok(permit) => Ok(Some(permit)),
+            Err(_closed) => Err(Ended::ShuttingDown),
+        }
+    }
+
+    fn refuse(&self, channel: u16, corr: u64, reply: ErrorReply) {
+        self.reply(channel, corr, &Response::Error(reply));
+    }
+
+    fn reply(&self, channel: u16, corr: u64, response: &Response) {
+        let mut out = BytesMut::new();
+        response.encode(channel, corr, &mut out);
+        if self.outbox.send(vec![out.freeze()]).is_err() {
+            tracing::debug!(connection = self.connection, "no room for a reply");
+        }
+    }
+}
+
+fn write_ended(joined: Result<WriteEnd, tokio::task::JoinError>) -> Ended {
+    match joined {
+        Ok(WriteEnd::Done) => Ended::ByClient,
+        Ok(WriteEnd::Stalled) => Ended::NotReading,
+        Ok(WriteEnd::Failed(error)) => Ended::Io(error),
+        Err(panicked) => Ended::Io(std::io::Error::other(panicked)),
+    }
+}

@@ -1,0 +1,181 @@
+//! An engine with its log thread and its door: what a server and an embedded broker share.
+
+use crate::config::Config;
+use crate::engine::input::Input;
+use crate::engine::metrics::Handles;
+use crate::engine::run::{Checkpoints, Clock, Driver, EngineError};
+use crate::engine::start::{OpenError, Ready, open};
+use crate::listen::Door;
+use posthaste_storage::disk::{Disk, RealDisk, SimDisk};
+use posthaste_storage::{RecoveryReport, writer};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Chunks that wait for the engine; together with the ingest budget this bounds memory.
+const INPUTS_MAX: usize = 1_024;
+/// Blocks that are done and not yet applied.
+const COMMITTED_MAX: usize = 4;
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("{source}")]
+    Open {
+        /// Which.
+        data_dir: PathBuf,
+        /// Why.
+        source: OpenError,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The process lacks something (threads, memory).
+    #[error("cannot start: {0}")]
+    System(String),
+}
+
+/// How the engine is.
+#[derive(Clone, Debug)]
+pub(crate) enum Health {
+    Running,
+    Stopped,
+    Failed(Arc<EngineError>),
+}
+
+/// A running engine.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) door: Door,
+    pub(crate) report: RecoveryReport,
+    pub(crate) summary: String,
+    health: watch::Receiver<Health>,
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// Recovers the store and starts everything behind the door.
+    pub(crate) async fn start(
+        config: &Config,
+        handles: Option<Handles>,
+    ) -> Result<Running, StartError> {
+        let mut clock = Clock::new();
+        let ready = open_store(config, clock.now().wall_ms).await?;
+        let Ready {
+            core,
+            writer,
+            keeper,
+            report,
+            directory,
+        } = ready;
+        let summary = summary_of(&core, &report);
+        let applied = core.log().committed();
+        let (sender, inputs) = mpsc::channel::<Input>(INPUTS_MAX);
+        let (on_done, committed) = mpsc::channel(COMMITTED_MAX);
+        let commits = writer::spawn(writer, move |done| {
+            // At most two blocks are under way, so there is room; a stopped engine needs nothing.
+            drop(on_done.try_send(done));
+        })
+        .map_err(|error| StartError::System(error.to_string()))?;
+        let stop = CancellationToken::new();
+        let door = Door::new(
+            config.limits.clone(),
+            report.store,
+            sender.clone(),
+            Arc::clone(&directory),
+        );
+        let driver = Driver {
+            core,
+            clock,
+            inputs,
+            sender,
+            commits,
+            committed,
+            keeper,
+            handles,
+            stop: stop.clone(),
+            applied,
+            checkpoints: Checkpoints::default(),
+        };
+        let (health_sender, health) = watch::channel(Health::Running);
+        tokio::spawn(async move {
+            let ended = match driver.run().await {
+                Ok(()) => Health::Stopped,
+                Err(error) => Health::Failed(Arc::new(error)),
+            };
+            health_sender.send_replace(ended);
+        });
+        Ok(Running {
+            door,
+            report,
+            summary,
+            health,
+            stop,
+        })
+    }
+
+    pub(crate) fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// Orderly stop; returns when state and log are sealed and every connection is closed.
+    pub(crate) async fn stop(&self) -> Result<(), Arc<EngineError>> {
+        self.door.close();
+        self.stop.cancel();
+        let ended = ended(self.health()).await;
+        self.door.closed().await;
+        ended
+    }
+}
+
+/// Waits until the engine has ended.
+pub(crate) async fn ended(mut health: watch::Receiver<Health>) -> Result<(), Arc<EngineError>> {
+    let last = health
+        .wait_for(|health| !matches!(health, Health::Running))
+        .await;
+    match last.as_deref() {
+        Ok(Health::Failed(error)) => Err(Arc::clone(error)),
+        Ok(_) => Ok(()),
+        Err(_gone) => Err(Arc::new(EngineError::Apply(
+            "the engine task is gone".into(),
+        ))),
+    }
+}
+
+async fn open_store(config: &Config, wall_ms: u64) -> Result<Ready, StartError> {
+    let dir = config.data_dir.clone();
+    let mut options = config.storage.clone();
+    options.quarantine = config.quarantine_damage;
+    let in_memory = config.in_memory;
+    let opened = tokio::task::spawn_blocking(move || {
+        let disk: Arc<dyn Disk> = if in_memory {
+            Arc::new(SimDisk::memory())
+        } else {
+            Arc::new(RealDisk)
+        };
+        open(disk, &dir, options, wall_ms)
+    });
+    match opened.await {
+        Ok(Ok(ready)) => Ok(ready),
+        Ok(Err(source)) => Err(StartError::Open {
+            data_dir: config.data_dir.clone(),
+            source,
+        }),
+        Err(panicked) => Err(StartError::System(panicked.to_string())),
+    }
+}
+
+fn summary_of(core: &crate::engine::core::Core, report: &RecoveryReport) -> String {
+    let targets = core.shard().stream_count();
+    let plural = if targets == 1 { "" } else { "s" };
+    format!("{report}; {targets} queue{plural} and topics")
+}
