@@ -9,11 +9,13 @@ pub mod binary;
 pub mod broker;
 pub mod history;
 pub mod random;
+pub mod raw;
 pub mod scratch;
 pub mod text;
 pub mod wait;
 
 pub use broker::{Exit, TestBroker};
 pub use random::Random;
+pub use raw::Raw;
 pub use scratch::Scratch;
 pub use wait::eventually;

@@ -1,0 +1,367 @@
+//! A connection that speaks bytes: what a client of ours would never send, and what a stranger would.
+
+use crate::wait::PATIENCE;
+use bytes::{Bytes, BytesMut};
+use posthaste_protocol::request::{Consume, Credit, Hello, Kind, Settings, Start};
+use posthaste_protocol::response::Deliver;
+use posthaste_protocol::{
+    BatchBuilder, Cut, ErrorCode, Frame, Name, PREFACE, Record, Request, Response, cut_frame,
+    destination_seed,
+};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+/// Frames of the broker are never larger than this.
+const FRAME_BYTES_MAX: u32 = 64 << 20;
+
+/// One socket.
+#[derive(Debug)]
+pub struct Raw {
+    stream: TcpStream,
+    buffer: BytesMut,
+    corr: u64,
+    publishes: u64,
+}
+
+impl Raw {
+    /// Connects, and says nothing.
+    ///
+    /// # Panics
+    /// When nobody listens.
+    pub fn connect(address: &str) -> Raw {
+        let stream = TcpStream::connect(address).expect("the broker listens");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
+        stream
+            .set_write_timeout(Some(PATIENCE))
+            .expect("a timeout can be set");
+        stream.set_nodelay(true).expect("no delay can be set");
+        Raw {
+            stream,
+            buffer: BytesMut::new(),
+            corr: 0,
+            publishes: 0,
+        }
+    }
+
+    /// Connects, says hello, and takes the welcome.
+    ///
+    /// # Panics
+    /// When the broker does not welcome us.
+    pub fn greet(address: &str) -> Raw {
+        let mut raw = Raw::connect(address);
+        raw.send(&PREFACE);
+        assert_eq!(raw.read_exactly(8).as_deref(), Some(&PREFACE[..]));
+        let welcome = raw.ask(0, &hello());
+        assert!(matches!(welcome, Response::Welcome(_)), "{welcome:?}");
+        raw
+    }
+
+    /// Sends bytes as they are. A broker that has closed already is no error here: what it said
+    /// is read afterwards.
+    pub fn send(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.stream.write_all(bytes) {
+            let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
+            assert!(gone.contains(&error.kind()), "cannot send: {error}");
+        }
+    }
+
+    /// Sends each byte on its own.
+    pub fn send_byte_by_byte(&mut self, bytes: &[u8]) {
+        bytes.chunks(1).for_each(|byte| self.send(byte));
+    }
+
+    /// Sends a request under a fresh id, which it gives.
+    pub fn request(&mut self, channel: u16, request: &Request) -> u64 {
+        self.corr += 1;
+        self.send(&encode(channel, self.corr, request));
+        self.corr
+    }
+
+    /// Sends a request and waits for its answer. Confirms and deliveries in between are dropped.
+    ///
+    /// # Panics
+    /// When the connection ends instead.
+    pub fn ask(&mut self, channel: u16, request: &Request) -> Response {
+        let corr = self.request(channel, request);
+        self.answer(corr)
+    }
+
+    /// Waits for the answer to the request of this id.
+    ///
+    /// # Panics
+    /// When the connection ends instead.
+    pub fn answer(&mut self, corr: u64) -> Response {
+        loop {
+            let (frame, response) = self.heard().expect("the broker answers");
+            if frame.header.corr == corr && !matches!(response, Response::Confirms(_)) {
+                return response;
+            }
+        }
+    }
+
+    /// Sends a request that must be refused, and checks with which code.
+    ///
+    /// # Panics
+    /// When it is not refused so.
+    pub fn refused(&mut self, channel: u16, request: &Request, code: ErrorCode) {
+        match self.ask(channel, request) {
+            Response::Error(reply) => assert_eq!(reply.code, code, "{}", reply.message),
+            other => panic!("{request:?} was to be refused, and got {other:?}"),
+        }
+    }
+
+    /// The next frame and what it says; `None` when the broker has closed.
+    ///
+    /// # Panics
+    /// When the broker says nothing for too long, or something that cannot be read.
+    pub fn heard(&mut self) -> Option<(Frame, Response)> {
+        loop {
+            let cut = cut_frame(&mut self.buffer, FRAME_BYTES_MAX).expect("a readable frame");
+            if let Cut::Frame(frame) = cut {
+                let response = Response::decode(&frame).expect("a readable response");
+                return Some((frame, response));
+            }
+            if self.read_some() == 0 {
+                assert!(
+                    self.buffer.is_empty(),
+                    "closed inside a frame: {:?}",
+                    self.buffer
+                );
+                return None;
+            }
+        }
+    }
+
+    /// The broker must close with this code, and without another word.
+    ///
+    /// # Panics
+    /// When it does something else.
+    pub fn closes_with(&mut self, code: ErrorCode) {
+        loop {
+            match self.heard() {
+                Some((_, Response::Closing(reply))) => {
+                    assert_eq!(reply.code, code, "{}", reply.message);
+                    assert!(self.heard().is_none(), "nothing comes after closing");
+                    return;
+                }
+                Some((_, Response::Deliver(_) | Response::Confirms(_))) => {}
+                other => panic!("closing with {code:?} was expected, and {other:?} came"),
+            }
+        }
+    }
+
+    /// Reads everything until the broker closes.
+    pub fn read_to_end(&mut self) -> Vec<u8> {
+        while self.read_some() > 0 {}
+        self.buffer.split().to_vec()
+    }
+
+    /// Has the broker closed within `limit`, whatever it said before?
+    pub fn is_closed_within(&mut self, limit: Duration) -> bool {
+        let deadline = std::time::Instant::now() + limit;
+        while std::time::Instant::now() < deadline {
+            self.stream
+                .set_read_timeout(Some(Duration::from_millis(50)))
+                .expect("it can be set");
+            if self.read_some_or(None) == Some(0) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// We send no more, and go on reading.
+    ///
+    /// # Panics
+    /// When the socket is gone already.
+    pub fn half_close(&self) {
+        self.stream
+            .shutdown(Shutdown::Write)
+            .expect("a socket can be half closed");
+    }
+
+    fn read_exactly(&mut self, count: usize) -> Option<Bytes> {
+        while self.buffer.len() < count {
+            if self.read_some() == 0 {
+                return None;
+            }
+        }
+        Some(self.buffer.split_to(count).freeze())
+    }
+
+    fn read_some(&mut self) -> usize {
+        self.read_some_or(Some("the broker says nothing"))
+            .unwrap_or_default()
+    }
+
+    /// Bytes read; 0 when the broker has closed, by whatever means; `None` when it is silent.
+    fn read_some_or(&mut self, complaint: Option<&str>) -> Option<usize> {
+        let mut chunk = [0; 64 << 10];
+        match self.stream.read(&mut chunk) {
+            Ok(count) => {
+                self.buffer.extend_from_slice(&chunk[..count]);
+                Some(count)
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(0),
+            Err(error) => {
+                let silent = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                assert!(
+                    silent && complaint.is_none(),
+                    "{}: {error}",
+                    complaint.unwrap_or("read")
+                );
+                None
+            }
+        }
+    }
+
+    /// Creates a queue or topic, and gives its number.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn declare(&mut self, kind: Kind, name: &str) -> u32 {
+        let settings = Settings::default();
+        match self.ask(
+            0,
+            &Request::Declare {
+                kind,
+                name: crate::raw::name(name),
+                settings,
+            },
+        ) {
+            Response::Declared { id, .. } => id,
+            other => panic!("{name} is not declared: {other:?}"),
+        }
+    }
+
+    /// Sends a publish under the next publish number, which it gives.
+    pub fn publish(&mut self, target: u32, batch: Bytes) -> u64 {
+        self.publishes += 1;
+        let request = Request::Publish {
+            target,
+            durability: 0,
+            batch,
+        };
+        let frame = encode(0, self.publishes, &request);
+        self.send(&frame);
+        self.publishes
+    }
+
+    /// The outcome of a publish: the offset of its first message, or the refusal.
+    ///
+    /// # Errors
+    /// The code with which it was refused.
+    ///
+    /// # Panics
+    /// When the connection ends instead.
+    pub fn outcome(&mut self, publish: u64) -> Result<u64, ErrorCode> {
+        loop {
+            let (frame, response) = self.heard().expect("the broker answers a publish");
+            match response {
+                Response::Confirms(confirms) => {
+                    for one in confirms {
+                        if (one.first..one.first + u64::from(one.count)).contains(&publish) {
+                            return Ok(one.base_offset);
+                        }
+                    }
+                }
+                Response::Error(reply) if frame.header.corr == publish => return Err(reply.code),
+                _ => {}
+            }
+        }
+    }
+
+    /// Publishes one message and waits until it is confirmed.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn store(&mut self, target: u32, name: &str, body: &[u8]) -> u64 {
+        let number = self.publish(target, batch(name, &[body]));
+        self.outcome(number).expect("the publish is confirmed")
+    }
+
+    /// Opens a consumer of a queue with this credit.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn consume(&mut self, channel: u16, queue: &str, messages: u32) {
+        let consume = consume(queue, messages);
+        let answer = self.ask(channel, &Request::Consume(consume));
+        assert!(matches!(answer, Response::Consuming { .. }), "{answer:?}");
+    }
+
+    /// Waits for the next delivery.
+    ///
+    /// # Panics
+    /// When the connection ends instead.
+    pub fn delivery(&mut self) -> Deliver {
+        loop {
+            let (_, response) = self.heard().expect("a delivery");
+            if let Response::Deliver(deliver) = response {
+                return deliver;
+            }
+        }
+    }
+}
+
+/// A frame as it travels.
+pub fn encode(channel: u16, corr: u64, request: &Request) -> BytesMut {
+    let mut out = BytesMut::new();
+    request.encode(channel, corr, &mut out);
+    out
+}
+
+/// The hello of a well-behaved client.
+pub fn hello() -> Request {
+    let client = "posthaste-tests".to_owned();
+    Request::Hello(Hello {
+        features: 0,
+        client,
+        frame_bytes_max: 4 << 20,
+        idle_ms: 15_000,
+    })
+}
+
+/// A name that is one.
+///
+/// # Panics
+/// When it is none.
+pub fn name(text: &str) -> Name {
+    Name::try_from(text).expect("a valid name")
+}
+
+/// A consumer of a queue.
+pub fn consume(queue: &str, messages: u32) -> Consume {
+    let credit = Credit {
+        messages,
+        bytes: 1 << 20,
+        begun: 0,
+    };
+    Consume {
+        name: name(queue),
+        group: None,
+        start: Start::Earliest,
+        lease_ms: None,
+        credit,
+    }
+}
+
+/// A batch for a destination, outside of any producer session.
+///
+/// # Panics
+/// When a body is too large for a batch.
+pub fn batch(destination: &str, bodies: &[&[u8]]) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for body in bodies {
+        builder
+            .push(&Record {
+                value: body,
+                ..Record::default()
+            })
+            .expect("it fits");
+    }
+    builder.finish(destination_seed(&name(destination)), 0, 0, 0)
+}
