@@ -22,11 +22,7 @@ impl Embedded {
     /// # Errors
     /// See [`StartError`].
     pub async fn memory() -> Result<Embedded, StartError> {
-        Embedded::start(Config {
-            in_memory: true,
-            ..Config::default()
-        })
-        .await
+        Embedded::start(Config { in_memory: true, ..Config::default() }).await
     }
 
     /// A durable broker with its data in `data_dir`, which is created if missing.
@@ -34,11 +30,7 @@ impl Embedded {
     /// # Errors
     /// See [`StartError`]; another process may hold the directory.
     pub async fn open(data_dir: impl Into<PathBuf>) -> Result<Embedded, StartError> {
-        Embedded::start(Config {
-            data_dir: data_dir.into(),
-            ..Config::default()
-        })
-        .await
+        Embedded::start(Config { data_dir: data_dir.into(), ..Config::default() }).await
     }
 
     /// A broker with these settings; addresses are ignored.
@@ -46,9 +38,7 @@ impl Embedded {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config) -> Result<Embedded, StartError> {
-        Ok(Embedded {
-            running: Running::start(&config, None).await?,
-        })
+        Ok(Embedded { running: Running::start(&config, None).await? })
     }
 
     /// A new connection, as a client sees it.

@@ -70,13 +70,7 @@ impl Running {
     ) -> Result<Running, StartError> {
         let mut clock = Clock::new();
         let ready = open_store(config, clock.now().wall_ms).await?;
-        let Ready {
-            core,
-            writer,
-            keeper,
-            report,
-            directory,
-        } = ready;
+        let Ready { core, writer, keeper, report, directory } = ready;
         let summary = summary_of(&core, &report);
         let applied = core.log().committed();
         let (sender, inputs) = mpsc::channel::<Input>(INPUTS_MAX);
@@ -87,12 +81,8 @@ impl Running {
         })
         .map_err(|error| StartError::System(error.to_string()))?;
         let stop = CancellationToken::new();
-        let door = Door::new(
-            config.limits.clone(),
-            report.store,
-            sender.clone(),
-            Arc::clone(&directory),
-        );
+        let door =
+            Door::new(config.limits.clone(), report.store, sender.clone(), Arc::clone(&directory));
         let driver = Driver {
             core,
             clock,
@@ -114,13 +104,7 @@ impl Running {
             };
             health_sender.send_replace(ended);
         });
-        Ok(Running {
-            door,
-            report,
-            summary,
-            health,
-            stop,
-        })
+        Ok(Running { door, report, summary, health, stop })
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
@@ -139,15 +123,11 @@ impl Running {
 
 /// Waits until the engine has ended.
 pub(crate) async fn ended(mut health: watch::Receiver<Health>) -> Result<(), Arc<EngineError>> {
-    let last = health
-        .wait_for(|health| !matches!(health, Health::Running))
-        .await;
+    let last = health.wait_for(|health| !matches!(health, Health::Running)).await;
     match last.as_deref() {
         Ok(Health::Failed(error)) => Err(Arc::clone(error)),
         Ok(_) => Ok(()),
-        Err(_gone) => Err(Arc::new(EngineError::Apply(
-            "the engine task is gone".into(),
-        ))),
+        Err(_gone) => Err(Arc::new(EngineError::Apply("the engine task is gone".into()))),
     }
 }
 
@@ -157,19 +137,13 @@ async fn open_store(config: &Config, wall_ms: u64) -> Result<Ready, StartError> 
     options.quarantine = config.quarantine_damage;
     let in_memory = config.in_memory;
     let opened = tokio::task::spawn_blocking(move || {
-        let disk: Arc<dyn Disk> = if in_memory {
-            Arc::new(SimDisk::memory())
-        } else {
-            Arc::new(RealDisk)
-        };
+        let disk: Arc<dyn Disk> =
+            if in_memory { Arc::new(SimDisk::memory()) } else { Arc::new(RealDisk) };
         open(disk, &dir, options, wall_ms)
     });
     match opened.await {
         Ok(Ok(ready)) => Ok(ready),
-        Ok(Err(source)) => Err(StartError::Open {
-            data_dir: config.data_dir.clone(),
-            source,
-        }),
+        Ok(Err(source)) => Err(StartError::Open { data_dir: config.data_dir.clone(), source }),
         Err(panicked) => Err(StartError::System(panicked.to_string())),
     }
 }

@@ -26,18 +26,13 @@ impl Broker {
     /// The data directory or an address cannot be used. Nothing is left running.
     pub async fn start(config: Config) -> Result<Broker, StartError> {
         let listener = bind(config.listen).await?;
-        let local_addr = listener.local_addr().map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
+        let local_addr = listener
+            .local_addr()
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
         let recorder = PrometheusBuilder::new().build_recorder();
         let handles = metrics::with_local_recorder(&recorder, Handles::register);
         let http = match config.http {
-            Some(address) => Some(http::start(
-                bind(address).await?,
-                address,
-                recorder.handle(),
-            )?),
+            Some(address) => Some(http::start(bind(address).await?, address, recorder.handle())?),
             None => None,
         };
         let running = Running::start(&config, Some(handles)).await?;
@@ -45,11 +40,7 @@ impl Broker {
             http.serve_health(running.health());
         }
         running.door.listen(listener);
-        Ok(Broker {
-            running,
-            http,
-            local_addr,
-        })
+        Ok(Broker { running, http, local_addr })
     }
 
     /// Where clients connect.
@@ -95,7 +86,5 @@ impl Broker {
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen { address, source })
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
 }

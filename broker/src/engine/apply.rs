@@ -30,11 +30,8 @@ pub(crate) fn apply_block(
         match entry? {
             Entry::Run(run) => apply_run(shard, block.time_ms, &run, effects)?,
             Entry::Command { kind, payload } => {
-                let command =
-                    Command::decode(kind, &payload).map_err(|error| ApplyError::Command {
-                        kind,
-                        why: error.to_string(),
-                    })?;
+                let command = Command::decode(kind, &payload)
+                    .map_err(|error| ApplyError::Command { kind, why: error.to_string() })?;
                 shard.apply_command(block.time_ms, &command, effects);
             }
         }

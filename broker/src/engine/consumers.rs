@@ -23,8 +23,7 @@ impl Core {
             Request::Consume(consume) => self.consume(asked, consume),
             Request::Credit(credit) => {
                 // Credit for a consumer that was canceled meanwhile means nothing.
-                self.shard
-                    .add_credit(who, credit.messages, credit.bytes, credit.begun);
+                self.shard.add_credit(who, credit.messages, credit.bytes, credit.begun);
                 Ok(())
             }
             Request::Settle { confirm, items } => {
@@ -52,10 +51,7 @@ impl Core {
                 self.append(asked, None, Response::Canceled);
                 Ok(())
             }
-            _ => Err(Refusal::new(
-                ErrorCode::Internal,
-                "not a request of a consumer",
-            )),
+            _ => Err(Refusal::new(ErrorCode::Internal, "not a request of a consumer")),
         }
     }
 
@@ -114,14 +110,9 @@ impl Core {
         channel: u16,
         consume: &Consume,
     ) -> Result<u32, Refusal> {
-        let (_, group) = self
-            .shard
-            .find_group(&consume.name, consume.group.as_ref())?;
+        let (_, group) = self.shard.find_group(&consume.name, consume.group.as_ref())?;
         let Some(found) = self.connections.get_mut(&connection) else {
-            return Err(Refusal::new(
-                ErrorCode::ProtocolError,
-                "the connection is gone",
-            ));
+            return Err(Refusal::new(ErrorCode::ProtocolError, "the connection is gone"));
         };
         if found.consumers.contains_key(&channel) {
             let message = "this channel has a consumer already";
@@ -137,8 +128,7 @@ impl Core {
         };
         found.consumers.insert(channel, group);
         let credit = consume.credit;
-        self.shard
-            .add_credit(who, credit.messages, credit.bytes, credit.begun);
+        self.shard.add_credit(who, credit.messages, credit.bytes, credit.begun);
         Ok(lease_ms)
     }
 
@@ -147,10 +137,7 @@ impl Core {
             return;
         };
         if found.consumers.remove(&channel).is_some() {
-            for command in self
-                .shard
-                .detach(consumer(connection, channel), now.wall_ms)
-            {
+            for command in self.shard.detach(consumer(connection, channel), now.wall_ms) {
                 self.open.command(command);
             }
         }

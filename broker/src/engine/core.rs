@@ -33,21 +33,27 @@ pub(super) struct Connection {
     pub(super) producer: Option<u32>,
     /// Channel to group.
     pub(super) consumers: BTreeMap<u16, GroupId>,
+    /// Reads off the loop that have not come back.
+    pub(super) reads: u32,
+    /// Bytes in `parts`.
+    parts_bytes: usize,
 }
 
 impl Connection {
-    pub(super) fn say(&mut self, channel: u16, corr: u64, response: &Response) {
+    fn say(&mut self, channel: u16, corr: u64, response: &Response) {
         response.encode(channel, corr, &mut self.scratch);
     }
 
+    /// Whether the client should take what it has been sent before it asks for more.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.outbox.is_crowded(self.parts_bytes + self.scratch.len())
+    }
+
     /// A frame whose payload goes out as it lies in the log.
-    pub(super) fn say_parts(
-        &mut self,
-        head: impl FnOnce(&mut BytesMut),
-        payload: impl IntoIterator<Item = Bytes>,
-    ) {
+    fn say_parts(&mut self, head: impl FnOnce(&mut BytesMut), payload: Vec<Bytes>) {
         head(&mut self.scratch);
         self.parts.push(self.scratch.split().freeze());
+        self.parts_bytes += payload.iter().map(Bytes::len).sum::<usize>();
         self.parts.extend(payload);
     }
 }
@@ -59,6 +65,8 @@ pub(crate) struct Core {
     pub(super) log: LogReader,
     pub(super) directory: Arc<Directory>,
     pub(super) connections: BTreeMap<ConnectionId, Connection>,
+    /// Connections with something to send this turn.
+    dirty: Vec<ConnectionId>,
     pub(super) open: OpenBlock,
     in_flight: Option<Waiting>,
     /// Who may use a producer number: the connection that opened it last.
@@ -80,6 +88,7 @@ impl Core {
             log,
             directory,
             connections: BTreeMap::new(),
+            dirty: Vec::new(),
             open: OpenBlock::default(),
             in_flight: None,
             producers: BTreeMap::new(),
@@ -107,31 +116,20 @@ impl Core {
                     scratch: BytesMut::new(),
                     producer: None,
                     consumers: BTreeMap::new(),
+                    reads: 0,
+                    parts_bytes: 0,
                 };
                 self.connections.insert(connection, fresh);
                 self.counters.connections_opened += 1;
             }
-            Input::Chunk {
-                connection,
-                items,
-                budget,
-            } => {
+            Input::Chunk { connection, items, budget } => {
                 self.check_space(now);
                 for item in items {
                     match item {
-                        Item::Publish {
-                            number,
-                            target,
-                            header,
-                            batch,
-                        } => {
+                        Item::Publish { number, target, header, batch } => {
                             self.publish(connection, number, target, header, batch);
                         }
-                        Item::Request {
-                            channel,
-                            corr,
-                            request,
-                        } => {
+                        Item::Request { channel, corr, request } => {
                             self.request(connection, channel, corr, *request, now);
                         }
                     }
@@ -147,12 +145,10 @@ impl Core {
             Input::Closed { connection } => self.close(connection, now),
             Input::Drained { connection } => self.set_blocked(connection, false),
             Input::Read(done) => self.on_read(done, now),
-            Input::Reply {
-                connection,
-                channel,
-                corr,
-                response,
-            } => {
+            Input::Reply { connection, channel, corr, response } => {
+                if let Some(found) = self.connections.get_mut(&connection) {
+                    found.reads = found.reads.saturating_sub(1);
+                }
                 self.say(connection, channel, corr, &response);
             }
             Input::Checkpointed(_) => {}
@@ -173,15 +169,9 @@ impl Core {
 
     /// When [`Core::on_time`] has something to do, in monotonic milliseconds.
     pub(crate) fn next_time(&self, now: Now) -> Option<u64> {
-        let due = self
-            .shard
-            .next_due()
-            .map(|due| now.mono_ms + due.saturating_sub(now.wall_ms));
+        let due = self.shard.next_due().map(|due| now.mono_ms + due.saturating_sub(now.wall_ms));
         let rested = self.resting.iter().map(|(at, _)| *at).min();
-        [self.shard.next_deadline(), due, rested]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.shard.next_deadline(), due, rested].into_iter().flatten().min()
     }
 
     /// The next block to commit, if none is under way and there is something in it.
@@ -238,8 +228,8 @@ impl Core {
     /// Tells every client that the broker leaves, and lets the connections go.
     pub(crate) fn say_goodbye(&mut self, why: &ErrorReply) {
         let told = Response::Closing(why.clone());
-        for connection in self.connections.values_mut() {
-            connection.say(0, 0, &told);
+        for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+            self.say(connection, 0, 0, &told);
         }
         self.flush();
         self.connections.clear();
@@ -254,9 +244,9 @@ impl Core {
 
     /// Hands the frames of this turn to the connection tasks.
     pub(crate) fn flush(&mut self) {
-        let mut overflowed = Vec::new();
-        let mut blocked = Vec::new();
-        for (id, connection) in &mut self.connections {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
             if !connection.scratch.is_empty() {
                 connection.parts.push(connection.scratch.split().freeze());
             }
@@ -264,22 +254,16 @@ impl Core {
                 continue;
             }
             let parts = std::mem::take(&mut connection.parts);
+            connection.parts_bytes = 0;
             if connection.outbox.send(parts).is_err() {
-                overflowed.push(*id);
+                // Its task ends and reports the connection as closed.
+                tracing::debug!(connection = id, "a connection does not take its replies");
+                connection.outbox.abandon();
             } else if connection.outbox.is_blocked() {
-                blocked.push(*id);
+                self.set_blocked(id, true);
             }
         }
-        for id in blocked {
-            self.set_blocked(id, true);
-        }
-        // Its task notices that the outbox is gone and reports the connection as closed.
-        for id in overflowed {
-            tracing::debug!(connection = id, "a connection does not take its replies");
-            if let Some(connection) = self.connections.get_mut(&id) {
-                connection.outbox = super::outbox::outbox(0).0;
-            }
-        }
+        self.dirty = dirty;
     }
 
     pub(crate) fn shard(&self) -> &Shard {
@@ -321,8 +305,22 @@ impl Core {
         response: &Response,
     ) {
         // A client that has left needs no answer.
-        if let Some(connection) = self.connections.get_mut(&connection) {
-            connection.say(channel, corr, response);
+        if let Some(found) = self.connections.get_mut(&connection) {
+            found.say(channel, corr, response);
+            self.dirty.push(connection);
+        }
+    }
+
+    /// A frame whose payload goes out as it lies in the log.
+    pub(super) fn say_parts(
+        &mut self,
+        connection: ConnectionId,
+        head: impl FnOnce(&mut BytesMut),
+        payload: Vec<Bytes>,
+    ) {
+        if let Some(found) = self.connections.get_mut(&connection) {
+            found.say_parts(head, payload);
+            self.dirty.push(connection);
         }
     }
 
@@ -335,12 +333,7 @@ impl Core {
         response: Response,
     ) {
         let response = Box::new(response);
-        self.open.waiting.afters.push(After::Reply {
-            connection,
-            channel,
-            corr,
-            response,
-        });
+        self.open.waiting.afters.push(After::Reply { connection, channel, corr, response });
     }
 
     pub(super) fn rest(&mut self, group: GroupId, now: Now) {
@@ -351,20 +344,10 @@ impl Core {
         self.confirm(&waiting.promises, effects);
         for after in waiting.afters {
             match after {
-                After::Reply {
-                    connection,
-                    channel,
-                    corr,
-                    response,
-                } => {
+                After::Reply { connection, channel, corr, response } => {
                     self.say(connection, channel, corr, &response);
                 }
-                After::Attach {
-                    connection,
-                    channel,
-                    corr,
-                    request,
-                } => {
+                After::Attach { connection, channel, corr, request } => {
                     if let Request::Consume(consume) = *request {
                         self.attach(connection, channel, corr, &consume);
                     }
@@ -382,18 +365,8 @@ impl Core {
         }
         for after in &waiting.afters {
             match after {
-                After::Reply {
-                    connection,
-                    channel,
-                    corr,
-                    ..
-                }
-                | After::Attach {
-                    connection,
-                    channel,
-                    corr,
-                    ..
-                } => {
+                After::Reply { connection, channel, corr, .. }
+                | After::Attach { connection, channel, corr, .. } => {
                     self.say(*connection, *channel, *corr, &refused);
                 }
                 After::Finish { .. } | After::Unpark { .. } => {}
@@ -405,10 +378,10 @@ impl Core {
         match effect {
             Effect::ConsumerGone { consumer } => {
                 let (connection, channel) = split(*consumer);
-                if let Some(connection) = self.connections.get_mut(&connection) {
-                    connection.consumers.remove(&channel);
-                    connection.say(channel, 0, &Response::Canceled);
+                if let Some(found) = self.connections.get_mut(&connection) {
+                    found.consumers.remove(&channel);
                 }
+                self.say(connection, channel, 0, &Response::Canceled);
             }
             // Told to the publishers when the promises are kept.
             Effect::Rejected { .. } => {}
@@ -431,8 +404,7 @@ impl Core {
     fn set_blocked(&mut self, connection: ConnectionId, is_blocked: bool) {
         if let Some(found) = self.connections.get(&connection) {
             for channel in found.consumers.keys() {
-                self.shard
-                    .set_blocked(consumer(connection, *channel), is_blocked);
+                self.shard.set_blocked(consumer(connection, *channel), is_blocked);
             }
         }
     }
@@ -454,10 +426,7 @@ pub(super) fn consumer(connection: ConnectionId, channel: u16) -> ConsumerId {
 }
 
 pub(super) fn split(consumer: ConsumerId) -> (ConnectionId, u16) {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the low 16 bits are the channel"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the low 16 bits are the channel")]
     let channel = consumer.0 as u16;
     (consumer.0 >> 16, channel)
 }

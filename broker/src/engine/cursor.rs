@@ -34,13 +34,7 @@ pub(super) struct RunCursor {
 
 impl RunCursor {
     pub(super) fn new(run: Run, seed: Seed) -> RunCursor {
-        RunCursor {
-            batch_base: run.base_offset,
-            run,
-            seed,
-            at: 0,
-            slicer: None,
-        }
+        RunCursor { batch_base: run.base_offset, run, seed, at: 0, slicer: None }
     }
 
     pub(super) fn covers(&self, offset: u64) -> bool {
@@ -69,25 +63,12 @@ impl RunCursor {
         let share = bytes.saturating_mul(u64::from(header.count)) / u64::from(header.len).max(1);
         let count = u64::from(left).min(messages).min(share.max(1));
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let batch = self
-            .run
-            .batches
-            .slice(self.at..self.at + header.len as usize);
+        let batch = self.run.batches.slice(self.at..self.at + header.len as usize);
         if u64::from(count) * 2 >= u64::from(header.count) {
-            return Ok(Cut {
-                base_offset: self.batch_base,
-                from: skip,
-                count,
-                batches: batch,
-            });
+            return Ok(Cut { base_offset: self.batch_base, from: skip, count, batches: batch });
         }
         let batches = self.slice(batch, skip, count)?;
-        Ok(Cut {
-            base_offset: offset,
-            from: 0,
-            count,
-            batches,
-        })
+        Ok(Cut { base_offset: offset, from: 0, count, batches })
     }
 
     fn slice(&mut self, batch: Bytes, from: u32, count: u32) -> Result<Bytes, DecodeError> {
@@ -97,9 +78,7 @@ impl RunCursor {
         {
             return slicer.slice(from, count);
         }
-        let (_, slicer) = self
-            .slicer
-            .insert((at, SliceCursor::new(batch, self.seed)?));
+        let (_, slicer) = self.slicer.insert((at, SliceCursor::new(batch, self.seed)?));
         slicer.slice(from, count)
     }
 
@@ -139,12 +118,7 @@ impl RunCursor {
             count += next.count;
             end += next.len as usize;
         }
-        Ok(Cut {
-            base_offset,
-            from: 0,
-            count,
-            batches: self.run.batches.slice(start..end),
-        })
+        Ok(Cut { base_offset, from: 0, count, batches: self.run.batches.slice(start..end) })
     }
 }
 

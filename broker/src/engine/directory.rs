@@ -21,17 +21,10 @@ impl Directory {
     }
 
     pub(crate) fn remove(&self, target: TargetId) {
-        self.seeds
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&target);
+        self.seeds.write().unwrap_or_else(PoisonError::into_inner).remove(&target);
     }
 
     pub(crate) fn seed(&self, target: TargetId) -> Option<Seed> {
-        self.seeds
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&target)
-            .copied()
+        self.seeds.read().unwrap_or_else(PoisonError::into_inner).get(&target).copied()
     }
 }

@@ -129,11 +129,7 @@ impl Core {
     /// Brings the group's cursor to the run of the next ready message. `false`: it has to be read
     /// first, or it is lost; the group is parked meanwhile.
     fn locate(&mut self, group: GroupId, ready: Ready) -> bool {
-        if self
-            .cursors
-            .get(&group)
-            .is_some_and(|cursor| cursor.covers(ready.offset))
-        {
+        if self.cursors.get(&group).is_some_and(|cursor| cursor.covers(ready.offset)) {
             return true;
         }
         if let Some(run) = self.log.tail(ready.stream, ready.offset)
@@ -148,12 +144,7 @@ impl Core {
         self.shard.park(group);
         let (stream, offset) = (ready.stream, ready.offset);
         let end = offset + ready.count;
-        self.reads.push(ReadJob::Group {
-            group: group.0,
-            stream,
-            offset,
-            end,
-        });
+        self.reads.push(ReadJob::Group { group: group.0, stream, offset, end });
         false
     }
 
@@ -188,17 +179,9 @@ impl Core {
             return;
         }
         let (connection, channel) = split(to);
-        if let Some(connection) = self.connections.get_mut(&connection) {
-            let Draft {
-                epoch,
-                lease_ms,
-                heads,
-                batches,
-                ..
-            } = draft;
-            let head = |out: &mut _| encode_deliver_head(channel, epoch, lease_ms, &heads, out);
-            connection.say_parts(head, batches);
-        }
+        let Draft { epoch, lease_ms, heads, batches, .. } = draft;
+        let head = |out: &mut _| encode_deliver_head(channel, epoch, lease_ms, &heads, out);
+        self.say_parts(connection, head, batches);
     }
 }
 

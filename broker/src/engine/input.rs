@@ -15,18 +15,9 @@ pub(crate) type ConnectionId = u64;
 #[derive(Debug)]
 pub(crate) enum Item {
     /// A batch whose frame, checksum and records have been checked.
-    Publish {
-        number: u64,
-        target: TargetId,
-        header: BatchHeader,
-        batch: Bytes,
-    },
+    Publish { number: u64, target: TargetId, header: BatchHeader, batch: Bytes },
     /// Anything else.
-    Request {
-        channel: u16,
-        corr: u64,
-        request: Box<Request>,
-    },
+    Request { channel: u16, corr: u64, request: Box<Request> },
 }
 
 /// Events for the engine.
@@ -43,11 +34,17 @@ pub(crate) enum Input {
         budget: Option<OwnedSemaphorePermit>,
     },
     /// The peer sends no more, but may still read: confirms under way are sent, then it closes.
-    Finished { connection: ConnectionId },
+    Finished {
+        connection: ConnectionId,
+    },
     /// The connection is gone.
-    Closed { connection: ConnectionId },
+    Closed {
+        connection: ConnectionId,
+    },
     /// The outbox has room again.
-    Drained { connection: ConnectionId },
+    Drained {
+        connection: ConnectionId,
+    },
     /// A cold read is back.
     Read(ReadDone),
     /// A reply that was put together off the loop.

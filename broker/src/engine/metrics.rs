@@ -97,10 +97,7 @@ impl Handles {
         for (counter, value) in self.counters.iter().zip(values) {
             counter.absolute(value);
         }
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "gauges are doubles by definition"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "gauges are doubles by definition")]
         let values = [
             f64::from(stats.connections),
             f64::from(stats.targets),

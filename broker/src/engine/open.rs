@@ -44,9 +44,13 @@ pub(super) enum After {
         request: Box<Request>,
     },
     /// Cancel or a settle's effects are in: the consumer of a finished peer may go.
-    Finish { connection: ConnectionId },
+    Finish {
+        connection: ConnectionId,
+    },
     /// A lost range is recorded: its group may be dispatched again.
-    Unpark { group: GroupId },
+    Unpark {
+        group: GroupId,
+    },
 }
 
 #[derive(Debug)]
@@ -91,12 +95,7 @@ impl OpenBlock {
         batch: Bytes,
     ) {
         self.bytes += batch.len() + RUN_OVERHEAD;
-        self.runs.push(OpenRun {
-            stream,
-            base_offset,
-            records,
-            batch,
-        });
+        self.runs.push(OpenRun { stream, base_offset, records, batch });
     }
 
     pub(super) fn command(&mut self, command: Command) {

@@ -16,6 +16,7 @@ pub(crate) type Parts = Vec<Bytes>;
 struct Shared {
     queued: AtomicUsize,
     is_blocked: AtomicBool,
+    is_abandoned: AtomicBool,
     drained: Notify,
 }
 
@@ -42,19 +43,8 @@ pub(crate) struct Overflow;
 pub(crate) fn outbox(bytes_max: usize) -> (Outbox, OutboxDrain) {
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
     let shared = Arc::new(Shared::default());
-    let outbox = Outbox {
-        sender,
-        shared: Arc::clone(&shared),
-        bytes_max,
-    };
-    (
-        outbox,
-        OutboxDrain {
-            receiver,
-            shared,
-            bytes_max,
-        },
-    )
+    let outbox = Outbox { sender, shared: Arc::clone(&shared), bytes_max };
+    (outbox, OutboxDrain { receiver, shared, bytes_max })
 }
 
 impl Outbox {
@@ -62,9 +52,7 @@ impl Outbox {
     pub(crate) fn send(&self, parts: Parts) -> Result<(), Overflow> {
         let bytes: usize = parts.iter().map(Bytes::len).sum();
         self.shared.queued.fetch_add(bytes, Ordering::SeqCst);
-        self.sender
-            .try_send(parts)
-            .map_err(|_full_or_closed| Overflow)
+        self.sender.try_send(parts).map_err(|_full_or_closed| Overflow)
     }
 
     /// Whether deliveries should pause; if so the writer will report once it has drained.
@@ -80,6 +68,16 @@ impl Outbox {
             return false;
         }
         true
+    }
+
+    /// Something could not be queued, so nothing behind it may be sent: the writer will end.
+    pub(crate) fn abandon(&self) {
+        self.shared.is_abandoned.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether more answers should be refused rather than queued, counting `more` bytes.
+    pub(crate) fn is_crowded(&self, more: usize) -> bool {
+        self.shared.queued.load(Ordering::SeqCst) + more > self.bytes_max
     }
 
     /// Waits until the peer has taken enough of what it asked for.
@@ -101,6 +99,11 @@ impl OutboxDrain {
 
     pub(crate) fn try_next(&mut self) -> Option<Parts> {
         self.receiver.try_recv().ok()
+    }
+
+    /// Frames are missing from the queue; the connection cannot go on.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.shared.is_abandoned.load(Ordering::SeqCst)
     }
 
     /// Counts bytes as written; `true` when the engine waits to hear that there is room again.

@@ -28,8 +28,7 @@ impl Core {
             return self.refuse_publish(connection, number, refusal);
         }
         let admitted =
-            self.shard
-                .admit_publish(target, header.producer, header.sequence, header.count);
+            self.shard.admit_publish(target, header.producer, header.sequence, header.count);
         let mut promise = Promise {
             connection,
             number,
@@ -43,10 +42,7 @@ impl Core {
                 promise.base_offset = base_offset;
                 self.open.append(target, base_offset, header.count, batch);
             }
-            Admit::Duplicate {
-                stream,
-                base_offset,
-            } => {
+            Admit::Duplicate { stream, base_offset } => {
                 promise.target = stream;
                 promise.base_offset = base_offset.unwrap_or(u64::MAX);
                 promise.is_duplicate = true;
@@ -66,10 +62,7 @@ impl Core {
             return Err(Refusal::new(ErrorCode::NoSpace, message));
         }
         let owns = producer == 0
-            || self
-                .connections
-                .get(&connection)
-                .is_some_and(|c| c.producer == Some(producer));
+            || self.connections.get(&connection).is_some_and(|c| c.producer == Some(producer));
         if owns {
             return Ok(());
         }
@@ -88,10 +81,7 @@ impl Core {
     pub(super) fn confirm(&mut self, promises: &[Promise], effects: &[Effect]) {
         let mut rest = promises;
         while let Some(first) = rest.first() {
-            let same = rest
-                .iter()
-                .take_while(|p| p.connection == first.connection)
-                .count();
+            let same = rest.iter().take_while(|p| p.connection == first.connection).count();
             let (mine, others) = rest.split_at(same);
             self.confirm_one(first.connection, mine, effects);
             rest = others;
@@ -147,11 +137,7 @@ fn is_rejected(promise: &Promise, effects: &[Effect]) -> bool {
 
 /// A refusal as it travels.
 pub(super) fn reply_of(refusal: Refusal) -> ErrorReply {
-    let retry_after_ms = if refusal.code.is_retryable() {
-        RETRY_AFTER_MS
-    } else {
-        0
-    };
+    let retry_after_ms = if refusal.code.is_retryable() { RETRY_AFTER_MS } else { 0 };
     ErrorReply {
         code: refusal.code,
         retry_after_ms,

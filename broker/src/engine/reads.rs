@@ -19,12 +19,7 @@ const ANSWER_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 pub(crate) enum ReadJob {
     /// A group's next messages are not in memory.
-    Group {
-        group: u32,
-        stream: StreamId,
-        offset: u64,
-        end: u64,
-    },
+    Group { group: u32, stream: StreamId, offset: u64, end: u64 },
     /// A client looks without taking.
     Reply(Plan, Answer),
 }
@@ -46,44 +41,21 @@ pub(crate) enum Answer {
     /// Messages, for peek and tail.
     Records { next_offset: u64, end_offset: u64 },
     /// Dead letters.
-    Dead {
-        items: Vec<DeadItem>,
-        limit: usize,
-        total: u64,
-    },
+    Dead { items: Vec<DeadItem>, limit: usize, total: u64 },
 }
 
 impl ReadJob {
     /// Reads; blocks on the disk.
     pub(crate) fn run(self, log: &LogReader) -> Input {
         match self {
-            ReadJob::Group {
-                group,
-                stream,
-                offset,
-                end,
-            } => {
+            ReadJob::Group { group, stream, offset, end } => {
                 let found = find(log, stream, offset, end);
-                Input::Read(ReadDone {
-                    group,
-                    stream,
-                    offset,
-                    found,
-                })
+                Input::Read(ReadDone { group, stream, offset, found })
             }
             ReadJob::Reply(plan, answer) => {
-                let Asked {
-                    connection,
-                    channel,
-                    corr,
-                } = plan.asked;
+                let Asked { connection, channel, corr } = plan.asked;
                 let response = Box::new(answer_of(&plan, answer, log));
-                Input::Reply {
-                    connection,
-                    channel,
-                    corr,
-                    response,
-                }
+                Input::Reply { connection, channel, corr, response }
             }
         }
     }
@@ -124,25 +96,14 @@ fn first_readable(log: &LogReader, stream: StreamId, damaged: u64, end: u64) -> 
 
 fn answer_of(plan: &Plan, answer: Answer, log: &LogReader) -> Response {
     match answer {
-        Answer::Records {
-            next_offset,
-            end_offset,
-        } => match plan.pieces(log, None) {
+        Answer::Records { next_offset, end_offset } => match plan.pieces(log, None) {
             Ok(found) => {
                 let next_offset = found.stopped_at.unwrap_or(next_offset);
-                Response::Records {
-                    pieces: found.pieces,
-                    next_offset,
-                    end_offset,
-                }
+                Response::Records { pieces: found.pieces, next_offset, end_offset }
             }
             Err(error) => failed(&error),
         },
-        Answer::Dead {
-            items,
-            limit,
-            total,
-        } => match plan.pieces(log, Some(1)) {
+        Answer::Dead { items, limit, total } => match plan.pieces(log, Some(1)) {
             Ok(found) => {
                 let mut items = dead_letters(&items, found.pieces);
                 items.truncate(limit);
@@ -173,10 +134,7 @@ impl Plan {
     /// Reads the ranges; `one` limits each piece to that many messages.
     fn pieces(&self, log: &LogReader, one: Option<u64>) -> Result<Gathered, ReadError> {
         let bytes_max = (self.bytes_max as usize).min(ANSWER_BYTES);
-        let mut found = Gathered {
-            pieces: Vec::new(),
-            stopped_at: None,
-        };
+        let mut found = Gathered { pieces: Vec::new(), stopped_at: None };
         let Some(seed) = self.seed else {
             return Ok(found);
         };
@@ -222,9 +180,7 @@ fn dead_letters(items: &[DeadItem], pieces: Vec<Piece>) -> Vec<DeadLetter> {
     let mut letters = Vec::with_capacity(pieces.len());
     for piece in pieces {
         let offset = piece.base_offset + u64::from(piece.from);
-        let Some(item) = items
-            .iter()
-            .find(|i| (i.range.first..i.range.end).contains(&offset))
+        let Some(item) = items.iter().find(|i| (i.range.first..i.range.end).contains(&offset))
         else {
             continue;
         };

@@ -21,6 +21,9 @@ const DEAD_MAX: u32 = 1_000;
 /// Messages per read.
 const READ_MAX: u32 = 10_000;
 
+/// Reads of one connection at once, each with an answer of up to 2 MiB.
+const READS_MAX: u32 = 4;
+
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
@@ -38,11 +41,7 @@ impl Core {
         request: Request,
         now: Now,
     ) {
-        let asked = Asked {
-            connection,
-            channel,
-            corr,
-        };
+        let asked = Asked { connection, channel, corr };
         if let Err(refusal) = self.try_request(asked, request, now) {
             self.counters.refused += 1;
             let response = Response::Error(reply_of(refusal));
@@ -51,42 +50,24 @@ impl Core {
     }
 
     fn try_request(&mut self, asked: Asked, request: Request, now: Now) -> Result<(), Refusal> {
+        self.check_pace(asked, &request)?;
         match request {
             Request::Ping(token) => {
-                self.say(
-                    asked.connection,
-                    asked.channel,
-                    asked.corr,
-                    &Response::Pong(token),
-                );
+                self.say(asked.connection, asked.channel, asked.corr, &Response::Pong(token));
                 Ok(())
             }
-            Request::Declare {
-                kind,
-                name,
-                settings,
-            } => {
+            Request::Declare { kind, name, settings } => {
                 let admitted = self.shard.admit_declare(kind, &name, &settings)?;
                 let (declared, id) = admitted.answer;
                 self.directory.insert(id, &name);
                 self.append(asked, admitted.command, Response::Declared { declared, id });
                 Ok(())
             }
-            Request::DeclareGroup {
-                topic,
-                group,
-                start,
-                settings,
-            } => {
+            Request::DeclareGroup { topic, group, start, settings } => {
                 let place = self.place(&topic, start)?;
-                let admitted = self
-                    .shard
-                    .admit_declare_group(&topic, &group, place, &settings)?;
+                let admitted = self.shard.admit_declare_group(&topic, &group, place, &settings)?;
                 let answer = admitted.answer;
-                let response = Response::Declared {
-                    declared: answer.declared,
-                    id: answer.stream,
-                };
+                let response = Response::Declared { declared: answer.declared, id: answer.stream };
                 self.append(asked, admitted.command, response);
                 Ok(())
             }
@@ -100,18 +81,10 @@ impl Core {
                 self.open_producer(asked, session);
                 Ok(())
             }
-            Request::Read {
-                name,
-                from,
-                messages_max,
-                bytes_max,
-            } => self.read(asked, &name, from, messages_max, bytes_max),
-            Request::Seek {
-                topic,
-                group,
-                to,
-                dry_run,
-            } => {
+            Request::Read { name, from, messages_max, bytes_max } => {
+                self.read(asked, &name, from, messages_max, bytes_max)
+            }
+            Request::Seek { topic, group, to, dry_run } => {
                 let place = self.place(&topic, to)?;
                 let (_, id) = self.shard.find_group(&topic, Some(&group))?;
                 let Admitted { answer, command } = self.shard.admit_seek(id, place, dry_run)?;
@@ -129,19 +102,12 @@ impl Core {
                 self.append(asked, command, Response::Done { messages: answer });
                 Ok(())
             }
-            Request::Dead {
-                name,
-                group,
-                action,
-            } => self.dead(asked, &name, group.as_ref(), &action),
+            Request::Dead { name, group, action } => {
+                self.dead(asked, &name, group.as_ref(), &action)
+            }
             Request::Stats => {
                 let stats = self.stats(now);
-                self.say(
-                    asked.connection,
-                    asked.channel,
-                    asked.corr,
-                    &Response::Stats(stats),
-                );
+                self.say(asked.connection, asked.channel, asked.corr, &Response::Stats(stats));
                 Ok(())
             }
             Request::Consume(_)
@@ -156,11 +122,44 @@ impl Core {
         }
     }
 
+    /// A client that asks faster than it reads is told so; it cannot make the broker hoard.
+    fn check_pace(&self, asked: Asked, request: &Request) -> Result<(), Refusal> {
+        let is_question = matches!(
+            request,
+            Request::Ping(_)
+                | Request::Describe { .. }
+                | Request::List { .. }
+                | Request::Read { .. }
+                | Request::Dead { .. }
+                | Request::Stats
+        );
+        let Some(connection) = self.connections.get(&asked.connection) else { return Ok(()) };
+        if is_question && (connection.is_crowded() || connection.reads >= READS_MAX) {
+            let message = "this connection has more answers under way than it takes";
+            return Err(Refusal::new(ErrorCode::Busy, message));
+        }
+        Ok(())
+    }
+
+    fn start_read(&mut self, plan: Plan, answer: Answer) {
+        if let Some(connection) = self.connections.get_mut(&plan.asked.connection) {
+            connection.reads += 1;
+            self.reads.push(ReadJob::Reply(plan, answer));
+        }
+    }
+
     /// Appends the command, and answers once it is committed.
     pub(super) fn append(&mut self, asked: Asked, command: Option<Command>, response: Response) {
         if let Some(command) = command {
-            if let Command::Delete { stream } = &command {
-                self.directory.remove(*stream);
+            match &command {
+                Command::Delete { stream } => {
+                    self.directory.remove(*stream);
+                    self.cursors.clear();
+                }
+                Command::DeleteGroup { group } => {
+                    self.cursors.remove(group);
+                }
+                _ => {}
             }
             self.open.command(command);
         }
@@ -234,10 +233,7 @@ impl Core {
         if let Some(connection) = self.connections.get_mut(&asked.connection) {
             connection.producer = Some(producer);
         }
-        let response = Response::ProducerOpened {
-            producer,
-            resumed: answer.resumed,
-        };
+        let response = Response::ProducerOpened { producer, resumed: answer.resumed };
         self.append(asked, command, response);
     }
 
@@ -269,11 +265,8 @@ impl Core {
             offset = found.next_offset;
         }
         let plan = self.plan(asked, found.stream, ranges, bytes_max);
-        let answer = Answer::Records {
-            next_offset: offset,
-            end_offset: found.next_offset,
-        };
-        self.reads.push(ReadJob::Reply(plan, answer));
+        let answer = Answer::Records { next_offset: offset, end_offset: found.next_offset };
+        self.start_read(plan, answer);
         Ok(())
     }
 
@@ -291,23 +284,11 @@ impl Core {
             }
             DeadAction::Replay { offset, dry_run } => {
                 let admitted = self.shard.admit_dead_replay(id, *offset, *dry_run)?;
-                self.append(
-                    asked,
-                    admitted.command,
-                    Response::Done {
-                        messages: admitted.answer,
-                    },
-                );
+                self.append(asked, admitted.command, Response::Done { messages: admitted.answer });
             }
             DeadAction::Drop { offset, dry_run } => {
                 let admitted = self.shard.admit_dead_drop(id, *offset, *dry_run)?;
-                self.append(
-                    asked,
-                    admitted.command,
-                    Response::Done {
-                        messages: admitted.answer,
-                    },
-                );
+                self.append(asked, admitted.command, Response::Done { messages: admitted.answer });
             }
         }
         Ok(())
@@ -316,19 +297,9 @@ impl Core {
     fn dead_list(&mut self, asked: Asked, stream: StreamId, group: GroupId, from: u64, limit: u32) {
         let limit = limit.clamp(1, DEAD_MAX) as usize;
         let (items, total) = self.shard.dead_list(group, from, limit);
-        let ranges = items
-            .iter()
-            .map(|item| (item.range.first, item.range.count()))
-            .collect();
+        let ranges = items.iter().map(|item| (item.range.first, item.range.count())).collect();
         let plan = self.plan(asked, stream, ranges, u32::MAX);
-        self.reads.push(ReadJob::Reply(
-            plan,
-            Answer::Dead {
-                items,
-                limit,
-                total,
-            },
-        ));
+        self.start_read(plan, Answer::Dead { items, limit, total });
     }
 
     fn plan(
@@ -338,13 +309,7 @@ impl Core {
         ranges: Vec<(u64, u64)>,
         bytes_max: u32,
     ) -> Plan {
-        Plan {
-            asked,
-            stream,
-            seed: self.directory.seed(stream),
-            ranges,
-            bytes_max,
-        }
+        Plan { asked, stream, seed: self.directory.seed(stream), ranges, bytes_max }
     }
 
     pub(super) fn stats(&self, now: Now) -> Stats {

@@ -42,22 +42,14 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Clock {
-        Clock {
-            start: Instant::now(),
-            wall_ms: 0,
-        }
+        Clock { start: Instant::now(), wall_ms: 0 }
     }
 
     /// Reads both; the wall clock never steps back.
     pub(crate) fn now(&mut self) -> Now {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.wall_ms = self.wall_ms.max(millis(wall));
-        Now {
-            wall_ms: self.wall_ms,
-            mono_ms: millis(self.start.elapsed()),
-        }
+        Now { wall_ms: self.wall_ms, mono_ms: millis(self.start.elapsed()) }
     }
 }
 
@@ -103,9 +95,9 @@ impl Driver {
             tokio::select! {
                 biased;
                 Some(done) = self.committed.recv() => self.on_committed(done)?,
-                Some(input) = self.inputs.recv(), if self.core.has_room() => self.on_inputs(input),
-                _ = tick.tick() => self.on_tick(),
                 () = stop.cancelled() => return self.finish().await,
+                _ = tick.tick() => self.on_tick(),
+                Some(input) = self.inputs.recv(), if self.core.has_room() => self.on_inputs(input),
                 () = tokio::time::sleep_until(deadline), if !has_more => {}
                 () = tokio::task::yield_now(), if has_more => {}
             }
@@ -115,9 +107,10 @@ impl Driver {
 
     fn deadline(&mut self) -> tokio::time::Instant {
         let now = self.clock.now();
-        let wait = self.core.next_time(now).map_or(TICK, |at| {
-            Duration::from_millis(at.saturating_sub(now.mono_ms)).min(TICK)
-        });
+        let wait = self
+            .core
+            .next_time(now)
+            .map_or(TICK, |at| Duration::from_millis(at.saturating_sub(now.mono_ms)).min(TICK));
         tokio::time::Instant::now() + wait
     }
 
@@ -145,6 +138,8 @@ impl Driver {
         let now = self.clock.now();
         self.core.on_time(now);
         self.submit(now)?;
+        // Confirms first: they are what publishers wait for.
+        self.core.flush();
         let has_more = self.core.dispatch(now);
         // Dispatch may have found messages that are lost, which is logged.
         self.submit(now)?;

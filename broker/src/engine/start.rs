@@ -63,24 +63,13 @@ pub(crate) fn open(
     if let Some(error) = failed {
         return Err(OpenError::Replay(error.to_string()));
     }
-    let Opened {
-        mut writer,
-        reader,
-        keeper,
-        report,
-    } = opened;
+    let Opened { mut writer, reader, keeper, report } = opened;
     shard.set_incarnation(report.epoch);
     log_start(&mut writer, &mut shard, report.clean, wall_ms)?;
     let directory = Arc::new(Directory::default());
     fill(&directory, &shard);
     let core = Core::new(shard, reader, Arc::clone(&directory));
-    Ok(Ready {
-        core,
-        writer,
-        keeper,
-        report,
-        directory,
-    })
+    Ok(Ready { core, writer, keeper, report, directory })
 }
 
 fn log_start(

@@ -36,14 +36,10 @@ pub(crate) fn start(
     address: SocketAddr,
     metrics: PrometheusHandle,
 ) -> Result<Http, StartError> {
-    let local_addr = listener
-        .local_addr()
-        .map_err(|source| StartError::Listen { address, source })?;
+    let local_addr =
+        listener.local_addr().map_err(|source| StartError::Listen { address, source })?;
     let health = Arc::new(OnceLock::new());
-    let shared = Shared {
-        metrics,
-        health: Arc::clone(&health),
-    };
+    let shared = Shared { metrics, health: Arc::clone(&health) };
     let router = Router::new()
         .route("/livez", get(|| async { "live\n" }))
         .route("/readyz", get(readyz))
@@ -54,11 +50,7 @@ pub(crate) fn start(
             tracing::error!(%error, "metrics and health are not served any more");
         }
     });
-    Ok(Http {
-        local_addr,
-        health,
-        task,
-    })
+    Ok(Http { local_addr, health, task })
 }
 
 impl Http {
@@ -88,8 +80,5 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn render(State(shared): State<Shared>) -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        shared.metrics.render(),
-    )
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.render())
 }

@@ -32,11 +32,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    match tokio::time::timeout(
-        limits.handshake_timeout,
-        greet(reader, writer, limits, store),
-    )
-    .await
+    match tokio::time::timeout(limits.handshake_timeout, greet(reader, writer, limits, store)).await
     {
         Ok(result) => result,
         Err(_elapsed) => Err(Ended::TooSlow),

@@ -62,9 +62,7 @@ impl Door {
             stop: CancellationToken::new(),
             limits,
         };
-        Door {
-            inner: Arc::new(inner),
-        }
+        Door { inner: Arc::new(inner) }
     }
 
     /// Takes clients from a listening socket until [`Door::close`].
@@ -154,10 +152,7 @@ impl Door {
         };
         let connection = inner.next_connection.fetch_add(1, Ordering::Relaxed);
         let (outbox, drain) = outbox(inner.limits.outbound_bytes_max);
-        let opened = Input::Opened {
-            connection,
-            outbox: outbox.clone(),
-        };
+        let opened = Input::Opened { connection, outbox: outbox.clone() };
         if inner.engine.send(opened).await.is_err() {
             return Ended::ShuttingDown;
         }

@@ -119,11 +119,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             None => Instant::now() + idle,
         };
         let Ok(read) = tokio::time::timeout_at(deadline, read).await else {
-            return Err(if self.unfinished.is_some() {
-                Ended::TooSlow
-            } else {
-                Ended::Silent
-            });
+            return Err(if self.unfinished.is_some() { Ended::TooSlow } else { Ended::Silent });
         };
         let read = read?;
         if read >= self.read_bytes / 2 {
@@ -163,11 +159,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         request: Result<Request, DecodeError>,
     ) -> Result<(), Ended> {
         match request {
-            Ok(Request::Publish {
-                target,
-                durability,
-                batch,
-            }) => {
+            Ok(Request::Publish { target, durability, batch }) => {
                 self.take_publish(corr, target, durability, batch);
             }
             Ok(Request::Close) => self.has_closed = true,
@@ -184,11 +176,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 self.refuse(channel, corr, error.to_reply());
             }
             Ok(request) => {
-                self.items.push(Item::Request {
-                    channel,
-                    corr,
-                    request: Box::new(request),
-                });
+                self.items.push(Item::Request { channel, corr, request: Box::new(request) });
             }
             Err(error) if error.code().closes_connection() => return Err(error.into()),
             Err(error) => self.refuse(channel, corr, error.to_reply()),
@@ -200,12 +188,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         match self.check(target, durability, &batch) {
             Ok(header) => {
                 self.chunk_bytes += batch.len();
-                self.items.push(Item::Publish {
-                    number,
-                    target,
-                    header,
-                    batch,
-                });
+                self.items.push(Item::Publish { number, target, header, batch });
             }
             Err(reply) => self.refuse(0, number, reply),
         }
@@ -226,9 +209,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             return Err(DecodeError::new(ErrorCode::NotFound, 0, message).to_reply());
         };
         let header = verify_batch(batch, seed).map_err(|error| error.to_reply())?;
-        let limits = RecordLimits {
-            message_bytes_max: self.door.inner.limits.message_bytes_max,
-        };
+        let limits = RecordLimits { message_bytes_max: self.door.inner.limits.message_bytes_max };
         check_records(batch, &limits).map_err(|error| error.to_reply())?;
         Ok(header)
     }
@@ -249,17 +230,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let budget = self.budget().await?;
         let items = std::mem::take(&mut self.items);
         self.chunk_bytes = 0;
-        let chunk = Input::Chunk {
-            connection: self.connection,
-            items,
-            budget,
-        };
-        self.door
-            .inner
-            .engine
-            .send(chunk)
-            .await
-            .map_err(|_closed| Ended::ShuttingDown)
+        let chunk = Input::Chunk { connection: self.connection, items, budget };
+        self.door.inner.engine.send(chunk).await.map_err(|_closed| Ended::ShuttingDown)
     }
 
     async fn budget(&mut self) -> Result<Option<tokio::sync::OwnedSemaphorePermit>, Ended> {

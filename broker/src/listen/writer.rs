@@ -35,6 +35,9 @@ pub(super) async fn write<W: AsyncWrite + Unpin>(
     while let Some(parts) = drain.next().await {
         queue.extend(parts);
         while !queue.is_empty() {
+            if drain.is_abandoned() {
+                return WriteEnd::Stalled;
+            }
             while queue.len() < SLICES_MAX
                 && let Some(parts) = drain.try_next()
             {
