@@ -1,11 +1,14 @@
 //! The entries of the log that are not messages: what changes the shard's state.
 //!
-//! Kinds are numbered from 1 and never reused; a changed meaning gets a new kind. Decoding trusts
-//! nothing: no panic, no allocation beyond the bytes that are there.
+//! Kinds are numbered from 1 and never reused; a changed meaning gets a new kind. The bytes are in
+//! `codec.rs`.
 
 use super::effects::{GroupId, Range, StreamId};
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::request::{Kind, Settings};
+
+/// LIMIT: ranges in one command; with more there are several commands.
+pub(crate) const RANGES_MAX: usize = 65_536;
 
 /// One change of the shard's state, as logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +109,7 @@ pub struct Settlement {
     pub end: End,
     /// Who or what decided so.
     pub cause: Cause,
-    /// Which messages; ascending, apart.
+    /// Which messages.
     pub ranges: Vec<Range>,
 }
 
@@ -143,6 +146,20 @@ pub enum Cause {
     MaxAttempts = 4,
     /// The record cannot be read from disk.
     DataLoss = 5,
+}
+
+impl Cause {
+    /// In words, where nobody gave a reason.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Consumer => "the consumer said so",
+            Cause::Expired => "the lease expired",
+            Cause::Disconnected => "the consumer went away",
+            Cause::MaxAttempts => "the last attempt failed",
+            Cause::DataLoss => "data loss: the stored message is damaged",
+        }
+    }
 }
 
 /// A logged command that cannot be read.
@@ -184,22 +201,5 @@ impl Command {
             Command::DeadReplay { .. } => 11,
             Command::DeadDrop { .. } => 12,
         }
-    }
-
-    /// Appends the payload (without the kind) to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.clear();
-    }
-
-    /// Reads a payload of the given kind.
-    ///
-    /// # Errors
-    /// An unknown kind, or bytes that no version wrote.
-    pub fn decode(kind: u8, payload: &[u8]) -> Result<Command, CommandError> {
-        Err(CommandError::Malformed {
-            kind,
-            at: payload.len(),
-            what: "not read yet",
-        })
     }
 }

@@ -129,11 +129,7 @@ impl Refusal {
     /// A refusal without near names.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Refusal {
-        Refusal {
-            code,
-            message: message.into(),
-            similar: Vec::new(),
-        }
+        Refusal { code, message: message.into(), similar: Vec::new() }
     }
 }
 

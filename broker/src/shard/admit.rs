@@ -1,0 +1,107 @@
+//! Admission: what may go into the open block. It sees what is appended but not committed.
+//!
+//! ORDER: every command and batch admitted here has to be appended, and in this order per stream,
+//! group and name; the next admission counts on it. Applying then never meets a surprise.
+
+mod names;
+mod work;
+
+use super::Shard;
+use super::command::Command;
+use super::dedup::Known;
+use super::effects::{Admit, Admitted, OpenedProducer, Refusal, StreamId};
+use posthaste_protocol::error::ErrorCode;
+
+impl Shard {
+    /// May this batch be appended? Its offsets are taken from now on.
+    pub fn admit_publish(
+        &mut self,
+        stream: StreamId,
+        producer: u32,
+        sequence: u64,
+        records: u32,
+    ) -> Admit {
+        let Some(target) = self.streams.get(&stream).filter(|stream| !stream.is_leaving) else {
+            return refused(ErrorCode::NotFound, "the queue or topic does not exist (any more)");
+        };
+        let is_tracked = producer != 0;
+        if is_tracked {
+            match self.known(producer, sequence) {
+                Ok(Known::New) => {}
+                Ok(Known::Stored(place)) => {
+                    return Admit::Duplicate {
+                        stream: place.map_or(stream, |(stream, _)| stream),
+                        base_offset: place.map(|(_, base_offset)| base_offset),
+                    };
+                }
+                Ok(Known::TooOld) => {
+                    let what = "too old a publish of this session to tell whether it was stored";
+                    return refused(ErrorCode::Indeterminate, what);
+                }
+                Ok(Known::NoProducer) => {
+                    let what = "the producer session is not known (any more); open it again";
+                    return refused(ErrorCode::ProducerFenced, what);
+                }
+                Err(refusal) => return Admit::Refused(refusal),
+            }
+        }
+        let base_offset = target.appended;
+        let Some(end) = base_offset.checked_add(u64::from(records)).filter(|_| records > 0) else {
+            return refused(ErrorCode::InvalidArgument, "a batch has at least one record");
+        };
+        if let Err(refusal) = self.check_room(stream, end) {
+            return Admit::Refused(refusal);
+        }
+        if let Some(target) = self.streams.get_mut(&stream) {
+            target.appended = end;
+        }
+        if is_tracked {
+            self.producers.append(producer, sequence, (stream, base_offset));
+        }
+        Admit::Ok { base_offset }
+    }
+
+    /// Opens or resumes a producer session.
+    pub fn admit_open_producer(&mut self, session: [u8; 16]) -> Admitted<OpenedProducer> {
+        let known = self.producers.of_session(&session);
+        if let Some(producer) = known.or_else(|| self.overlay.sessions.get(&session).copied()) {
+            let answer = OpenedProducer { producer, resumed: true };
+            return Admitted { answer, command: None };
+        }
+        let mut ids = self.given_ids();
+        // LIMIT: four thousand million sessions; the last number is then shared and not tracked.
+        ids.producer = ids.producer.saturating_add(1);
+        self.overlay.ids.cover(ids);
+        self.overlay.sessions.insert(session, ids.producer);
+        Admitted {
+            answer: OpenedProducer { producer: ids.producer, resumed: false },
+            command: Some(Command::OpenProducer { session, producer: ids.producer }),
+        }
+    }
+
+    fn known(&self, producer: u32, sequence: u64) -> Result<Known, Refusal> {
+        if sequence == 0 || sequence == u64::MAX {
+            let what = "a publish of a producer session has a sequence from 1";
+            return Err(Refusal::new(ErrorCode::InvalidArgument, what));
+        }
+        Ok(self.producers.known(producer, sequence))
+    }
+
+    /// Whether a queue with a limit has room for records up to `end`.
+    fn check_room(&self, stream: StreamId, end: u64) -> Result<(), Refusal> {
+        let Some(stream) = self.streams.get(&stream) else { return Ok(()) };
+        let limit = stream.settings.max_messages.filter(|limit| *limit > 0);
+        let group = stream.built_in.and_then(|id| self.groups.get(&id));
+        let (Some(limit), Some(group)) = (limit, group) else { return Ok(()) };
+        let open = group.progress.open() + (end - stream.next_offset);
+        if open <= limit {
+            return Ok(());
+        }
+        let what = format!("queue {} holds its limit of {limit} messages", stream.name);
+        Err(Refusal::new(ErrorCode::QueueFull, what))
+    }
+}
+
+fn refused(code: ErrorCode, message: &str) -> Admit {
+    Admit::Refused(Refusal::new(code, message))
+}

@@ -1,0 +1,113 @@
+//! A group: a named position on a topic, or the one built into a queue.
+//!
+//! It joins the durable half ([`Progress`]), the live half ([`Live`]) and the rules in force.
+
+use super::effects::{GroupId, StreamId};
+use super::progress::Progress;
+use super::ready::Live;
+use posthaste_protocol::names::GroupName;
+use posthaste_protocol::request::Settings;
+use posthaste_protocol::response::GroupInfo;
+
+/// One group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) stream: StreamId,
+    /// `None` for a queue's own.
+    pub(crate) name: Option<GroupName>,
+    /// What was set for this group itself.
+    pub(crate) settings: Settings,
+    /// What follows from the settings of group and stream.
+    pub(crate) rules: Rules,
+    pub(crate) progress: Progress,
+    pub(crate) live: Live,
+}
+
+impl Group {
+    pub(crate) fn ready(&self) -> u64 {
+        self.live.ready(&self.progress)
+    }
+
+    /// What a person or program may know; only committed state.
+    pub(crate) fn info(&self, oldest_ms: u64) -> GroupInfo {
+        GroupInfo {
+            name: self.name.clone(),
+            settings: self.rules.settings(),
+            floor: self.progress.floor,
+            ready: self.ready(),
+            leased: self.live.leased(),
+            delayed: self.live.delays.count(),
+            dead: self.progress.dead.count(),
+            settled: self.progress.settled(),
+            consumers: u32::try_from(self.live.consumers.len()).unwrap_or(u32::MAX),
+            oldest_ms,
+        }
+    }
+}
+
+/// The settings in force for deliveries of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rules {
+    pub(crate) max_attempts: u32,
+    pub(crate) lease_ms: u32,
+    pub(crate) retry_min_ms: u32,
+    pub(crate) retry_max_ms: u32,
+}
+
+impl Rules {
+    /// What nobody has set.
+    pub(crate) const DEFAULT: Rules =
+        Rules { max_attempts: 8, lease_ms: 30_000, retry_min_ms: 1_000, retry_max_ms: 600_000 };
+
+    /// The group's own settings, else the stream's, else the defaults.
+    pub(crate) fn of(group: &Settings, stream: &Settings) -> Rules {
+        let pick = |get: fn(&Settings) -> Option<u32>, default: u32| {
+            get(group).or_else(|| get(stream)).unwrap_or(default)
+        };
+        Rules {
+            max_attempts: pick(|s| s.max_attempts, Rules::DEFAULT.max_attempts),
+            lease_ms: pick(|s| s.lease_ms, Rules::DEFAULT.lease_ms),
+            retry_min_ms: pick(|s| s.retry_min_ms, Rules::DEFAULT.retry_min_ms),
+            retry_max_ms: pick(|s| s.retry_max_ms, Rules::DEFAULT.retry_max_ms),
+        }
+    }
+
+    /// The same as settings.
+    pub(crate) fn settings(self) -> Settings {
+        Settings {
+            max_attempts: Some(self.max_attempts),
+            lease_ms: Some(self.lease_ms),
+            retry_min_ms: Some(self.retry_min_ms),
+            retry_max_ms: Some(self.retry_max_ms),
+            ..Settings::default()
+        }
+    }
+
+    /// The delay after this failed attempt (from 1): doubled each time, up to the longest.
+    pub(crate) fn backoff_ms(self, attempt: u32) -> u64 {
+        let doublings = attempt.saturating_sub(1).min(32);
+        let delay = u64::from(self.retry_min_ms) << doublings;
+        delay.min(u64::from(self.retry_max_ms.max(self.retry_min_ms)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_the_longest() {
+        let delays: Vec<u64> =
+            [1, 2, 3, 10, 11, 12, u32::MAX].map(|n| Rules::DEFAULT.backoff_ms(n)).into();
+        assert_eq!(delays, [1_000, 2_000, 4_000, 512_000, 600_000, 600_000, 600_000]);
+    }
+
+    #[test]
+    fn a_group_overrules_its_topic() {
+        let topic = Settings { max_attempts: Some(3), lease_ms: Some(500), ..Settings::default() };
+        let group = Settings { max_attempts: Some(5), ..Settings::default() };
+        let rules = Rules::of(&group, &topic);
+        assert_eq!((rules.max_attempts, rules.lease_ms, rules.retry_min_ms), (5, 500, 1_000));
+    }
+}

@@ -1,0 +1,3 @@
+//! Tests of the shard as a whole: scripts, and random histories against a naive model.
+
+pub(crate) mod random;

@@ -1,0 +1,291 @@
+//! Reading and writing the bytes of commands and checkpoints: little-endian, varints (LEB128).
+//!
+//! Reading never panics and never allocates more than the bytes at hand justify.
+
+use super::effects::Range;
+use posthaste_protocol::names::{GroupName, Name};
+use posthaste_protocol::request::{Kind, Settings};
+
+/// What is wrong, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed {
+    pub(crate) at: usize,
+    pub(crate) what: &'static str,
+}
+
+/// Reads from the front of some bytes.
+#[derive(Debug)]
+pub(crate) struct Input<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Input<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Input<'a> {
+        Input { bytes, at: 0 }
+    }
+
+    /// An error at the place read last.
+    pub(crate) fn error(&self, what: &'static str) -> Malformed {
+        Malformed { at: self.at, what }
+    }
+
+    pub(crate) fn remaining(&self) -> usize {
+        self.bytes.len() - self.at
+    }
+
+    pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let end = self.at.checked_add(count);
+        let taken = end.and_then(|end| Some((end, self.bytes.get(self.at..end)?)));
+        let (end, taken) = taken.ok_or_else(|| self.error("the bytes end too early"))?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    pub(crate) fn bool(&mut self) -> Result<bool, Malformed> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.error("neither 0 nor 1")),
+        }
+    }
+
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let bits = u64::from(byte & 0x7f);
+            if shift == 63 && bits > 1 {
+                break;
+            }
+            value |= bits << shift;
+            if byte & 0x80 == 0 {
+                if byte == 0 && shift > 0 {
+                    return Err(self.error("a number is longer than it has to be"));
+                }
+                return Ok(value);
+            }
+        }
+        Err(self.error("a number does not fit"))
+    }
+
+    pub(crate) fn varint32(&mut self) -> Result<u32, Malformed> {
+        u32::try_from(self.varint()?).map_err(|_overflow| self.error("a number does not fit"))
+    }
+
+    /// A count of things that take at least `bytes_min` each: never more than can follow.
+    pub(crate) fn count(&mut self, bytes_min: usize) -> Result<usize, Malformed> {
+        let count = self.varint()?;
+        let fits = (self.remaining() / bytes_min.max(1)) as u64;
+        if count > fits {
+            return Err(self.error("a count is larger than the bytes that follow"));
+        }
+        usize::try_from(count).map_err(|_overflow| self.error("a number does not fit"))
+    }
+
+    pub(crate) fn text(&mut self, bytes_max: usize) -> Result<&'a str, Malformed> {
+        let len = self.count(1)?;
+        if len > bytes_max {
+            return Err(self.error("a text is too long"));
+        }
+        let bytes = self.take(len)?;
+        std::str::from_utf8(bytes).map_err(|_broken| self.error("a text is not UTF-8"))
+    }
+
+    pub(crate) fn name(&mut self) -> Result<Name, Malformed> {
+        let text = self.text(usize::from(u8::MAX))?;
+        Name::try_from(text).map_err(|error| self.error(error.rule()))
+    }
+
+    pub(crate) fn group_name(&mut self) -> Result<GroupName, Malformed> {
+        let text = self.text(usize::from(u8::MAX))?;
+        GroupName::try_from(text).map_err(|error| self.error(error.rule()))
+    }
+
+    pub(crate) fn kind(&mut self) -> Result<Kind, Malformed> {
+        match self.u8()? {
+            1 => Ok(Kind::Queue),
+            2 => Ok(Kind::Topic),
+            _ => Err(self.error("neither queue nor topic")),
+        }
+    }
+
+    /// A presence byte and a value.
+    pub(crate) fn option<T>(
+        &mut self,
+        read: impl FnOnce(&mut Input<'a>) -> Result<T, Malformed>,
+    ) -> Result<Option<T>, Malformed> {
+        if self.bool()? { read(self).map(Some) } else { Ok(None) }
+    }
+
+    pub(crate) fn settings(&mut self) -> Result<Settings, Malformed> {
+        Ok(Settings {
+            max_attempts: self.option(Input::varint32)?,
+            lease_ms: self.option(Input::varint32)?,
+            retry_min_ms: self.option(Input::varint32)?,
+            retry_max_ms: self.option(Input::varint32)?,
+            retain_ms: self.option(Input::varint)?,
+            retain_bytes: self.option(Input::varint)?,
+            max_messages: self.option(Input::varint)?,
+        })
+    }
+
+    /// A range, told as its distance from `from` (to either side) and its length.
+    pub(crate) fn range(&mut self, from: u64) -> Result<Range, Malformed> {
+        let zigzag = self.varint()?;
+        let distance = (zigzag >> 1) ^ (zigzag & 1).wrapping_neg();
+        let first = from.wrapping_add(distance);
+        let count = self.varint()?;
+        match first.checked_add(count) {
+            Some(end) if first < end => Ok(Range { first, end }),
+            _ => Err(self.error("a range is empty or overflows")),
+        }
+    }
+
+    /// A count and ranges, each told from the end of the one before.
+    pub(crate) fn ranges(&mut self) -> Result<Vec<Range>, Malformed> {
+        let count = self.count(2)?;
+        let mut ranges: Vec<Range> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let from = ranges.last().map_or(0, |range| range.end);
+            ranges.push(self.range(from)?);
+        }
+        Ok(ranges)
+    }
+
+    /// Nothing may follow.
+    pub(crate) fn end(&self) -> Result<(), Malformed> {
+        if self.remaining() > 0 {
+            return Err(self.error("there are bytes too many"));
+        }
+        Ok(())
+    }
+}
+
+/// Writes what [`Input`] reads.
+pub(crate) trait Output {
+    fn put(&mut self, bytes: &[u8]);
+
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.put(&[(value & 0x7f) as u8 | 0x80]);
+            value >>= 7;
+        }
+        self.put(&[value as u8]);
+    }
+
+    fn put_bool(&mut self, value: bool) {
+        self.put(&[u8::from(value)]);
+    }
+
+    fn put_text(&mut self, text: &str) {
+        self.put_varint(text.len() as u64);
+        self.put(text.as_bytes());
+    }
+
+    fn put_kind(&mut self, kind: Kind) {
+        self.put(&[match kind {
+            Kind::Queue => 1,
+            Kind::Topic => 2,
+        }]);
+    }
+
+    fn put_option(&mut self, value: Option<u64>) {
+        self.put_bool(value.is_some());
+        if let Some(value) = value {
+            self.put_varint(value);
+        }
+    }
+
+    fn put_settings(&mut self, settings: &Settings) {
+        let Settings { max_attempts, lease_ms, retry_min_ms, retry_max_ms, .. } = settings;
+        for value in [max_attempts, lease_ms, retry_min_ms, retry_max_ms] {
+            self.put_option(value.map(u64::from));
+        }
+        let Settings { retain_ms, retain_bytes, max_messages, .. } = settings;
+        for value in [retain_ms, retain_bytes, max_messages] {
+            self.put_option(*value);
+        }
+    }
+
+    fn put_range(&mut self, from: u64, range: Range) {
+        let distance = range.first.wrapping_sub(from);
+        let sign = if distance >> 63 == 1 { u64::MAX } else { 0 };
+        self.put_varint((distance << 1) ^ sign);
+        self.put_varint(range.count());
+    }
+
+    fn put_ranges(&mut self, ranges: impl Iterator<Item = Range> + Clone) {
+        self.put_varint(ranges.clone().count() as u64);
+        let mut from = 0;
+        for range in ranges {
+            self.put_range(from, range);
+            from = range.end;
+        }
+    }
+}
+
+impl Output for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_all_sizes_come_back() {
+        for value in [0, 1, 127, 128, 16_383, 16_384, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+            let mut bytes = Vec::new();
+            bytes.put_varint(value);
+            let mut input = Input::new(&bytes);
+            assert_eq!((input.varint(), input.remaining()), (Ok(value), 0));
+        }
+    }
+
+    #[test]
+    fn a_number_has_one_spelling() {
+        assert!(Input::new(&[0x80, 0x00]).varint().is_err());
+        let mut too_large = [0xff; 10];
+        too_large[9] = 2;
+        assert!(Input::new(&too_large).varint().is_err());
+        assert!(Input::new(&[0xff; 11]).varint().is_err());
+        assert!(Input::new(&[0x80]).varint().is_err());
+    }
+
+    #[test]
+    fn ranges_come_back_in_any_order() {
+        let ranges = [(5, 9), (20, 21), (0, 3), (u64::MAX - 1, u64::MAX), (1, u64::MAX)];
+        let ranges = ranges.map(|(first, end)| Range { first, end });
+        let mut bytes = Vec::new();
+        bytes.put_ranges(ranges.iter().copied());
+        assert_eq!(Input::new(&bytes).ranges(), Ok(ranges.to_vec()));
+    }
+
+    #[test]
+    fn a_count_cannot_promise_more_than_follows() {
+        assert!(Input::new(&[0xff, 0xff, 0xff, 0x7f, 1, 1]).ranges().is_err());
+        assert!(Input::new(&[1, 0, 0]).ranges().is_err(), "empty range");
+        assert!(Input::new(&[1, 1, 5]).ranges().is_err(), "overflow");
+    }
+}
