@@ -85,21 +85,7 @@ impl BatchHeader {
         let Some(head) = bytes.first_chunk::<HEADER>() else {
             return Err(malformed(bytes.len(), "a batch is shorter than its header"));
         };
-        let [
-            l0,
-            l1,
-            l2,
-            l3,
-            c0,
-            c1,
-            c2,
-            c3,
-            format,
-            attrs,
-            r0,
-            r1,
-            rest @ ..,
-        ] = *head;
+        let [l0, l1, l2, l3, c0, c1, c2, c3, format, attrs, r0, r1, rest @ ..] = *head;
         let [n0, n1, n2, n3, p0, p1, p2, p3, r2, r3, r4, r5, rest @ ..] = rest;
         let [s0, s1, s2, s3, s4, s5, s6, s7, time_us @ ..] = rest;
         let header = BatchHeader {
@@ -134,10 +120,7 @@ impl BatchHeader {
         }
         let room = self.len.saturating_sub(BATCH_HEADER_BYTES) / RECORD_BYTES_MIN;
         if self.count == 0 || self.count > room.min(BATCH_RECORDS_MAX) {
-            return Err(malformed(
-                12,
-                "a batch with an impossible number of records",
-            ));
+            return Err(malformed(12, "a batch with an impossible number of records"));
         }
         if (self.producer == 0) != (self.sequence == 0) {
             return Err(malformed(24, "producer and sequence come together"));

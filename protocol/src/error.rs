@@ -88,10 +88,7 @@ impl ErrorCode {
 
     /// The code with this number.
     pub fn from_u16(number: u16) -> Option<ErrorCode> {
-        ErrorCode::ALL
-            .iter()
-            .copied()
-            .find(|code| code.number() == number)
+        ErrorCode::ALL.iter().copied().find(|code| code.number() == number)
     }
 
     /// The number.
@@ -155,12 +152,7 @@ pub struct ErrorReply {
 impl ErrorReply {
     /// A refusal without advice on time or names.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> ErrorReply {
-        ErrorReply {
-            code,
-            retry_after_ms: 0,
-            message: message.into(),
-            similar: Vec::new(),
-        }
+        ErrorReply { code, retry_after_ms: 0, message: message.into(), similar: Vec::new() }
     }
 }
 
@@ -185,30 +177,17 @@ pub struct DecodeError {
 impl DecodeError {
     /// `what` is a sentence without a full stop, for people.
     pub const fn new(code: ErrorCode, offset: usize, what: &'static str) -> DecodeError {
-        DecodeError {
-            code,
-            offset,
-            what,
-            is_framing: false,
-        }
+        DecodeError { code, offset, what, is_framing: false }
     }
 
     /// The end of a frame is not known any more, so nothing behind it can be trusted.
     pub(crate) const fn framing(code: ErrorCode, offset: usize, what: &'static str) -> DecodeError {
-        DecodeError {
-            code,
-            offset,
-            what,
-            is_framing: true,
-        }
+        DecodeError { code, offset, what, is_framing: true }
     }
 
     /// The same, found in something that starts at byte `base`.
     pub(crate) const fn moved(self, base: usize) -> DecodeError {
-        DecodeError {
-            offset: self.offset.saturating_add(base),
-            ..self
-        }
+        DecodeError { offset: self.offset.saturating_add(base), ..self }
     }
 
     /// Which kind of error.
@@ -234,10 +213,7 @@ impl DecodeError {
 
     /// As the peer is told.
     pub fn to_reply(self) -> ErrorReply {
-        ErrorReply::new(
-            self.code,
-            format!("{} (at byte {})", self.what, self.offset),
-        )
+        ErrorReply::new(self.code, format!("{} (at byte {})", self.what, self.offset))
     }
 }
 

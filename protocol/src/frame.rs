@@ -79,11 +79,7 @@ pub enum CutPreface {
 /// error at once, so that an HTTP or TLS client is found out by what it has sent.
 pub fn cut_preface(buf: &mut BytesMut) -> Result<CutPreface, DecodeError> {
     let (magic, _) = PREFACE.split_at(7);
-    if let Some(at) = buf
-        .iter()
-        .zip(magic)
-        .position(|(got, wanted)| got != wanted)
-    {
+    if let Some(at) = buf.iter().zip(magic).position(|(got, wanted)| got != wanted) {
         let what = "this is not the posthaste protocol";
         return Err(DecodeError::framing(ErrorCode::MalformedFrame, at, what));
     }
@@ -124,21 +120,13 @@ pub fn cut_frame(buf: &mut BytesMut, frame_bytes_max: u32) -> Result<Cut, Decode
     buf.advance(HEADER);
     let meta = take(buf, meta_len);
     let payload = take(buf, len - HEADER - meta_len);
-    Ok(Cut::Frame(Frame {
-        header,
-        meta,
-        payload,
-    }))
+    Ok(Cut::Frame(Frame { header, meta, payload }))
 }
 
 /// An empty section costs no reference count.
 #[inline]
 fn take(buf: &mut BytesMut, len: usize) -> Bytes {
-    if len == 0 {
-        Bytes::new()
-    } else {
-        buf.split_to(len).freeze()
-    }
+    if len == 0 { Bytes::new() } else { buf.split_to(len).freeze() }
 }
 
 #[inline]
@@ -224,34 +212,16 @@ impl Draft {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER]);
         let flags = if kind == KIND_REPLY { FLAG_ERROR } else { 0 };
-        Draft {
-            start,
-            kind,
-            flags,
-            channel,
-            corr,
-        }
+        Draft { start, kind, flags, channel, corr }
     }
 
     /// Everything behind the header was meta; `payload_len` bytes will follow.
     pub(crate) fn finish(self, out: &mut BytesMut, payload_len: usize) {
         let meta_len = out.len() - self.start - HEADER;
-        debug_assert!(
-            meta_len <= META_BYTES_MAX as usize,
-            "a meta section of {meta_len} bytes"
-        );
-        let frame = out
-            .get_mut(self.start..)
-            .and_then(|frame| frame.split_first_chunk_mut());
+        debug_assert!(meta_len <= META_BYTES_MAX as usize, "a meta section of {meta_len} bytes");
+        let frame = out.get_mut(self.start..).and_then(|frame| frame.split_first_chunk_mut());
         if let Some((head, meta)) = frame {
-            *head = sealed(
-                self.kind,
-                self.flags,
-                self.channel,
-                self.corr,
-                meta,
-                payload_len,
-            );
+            *head = sealed(self.kind, self.flags, self.channel, self.corr, meta, payload_len);
         }
     }
 }
@@ -267,20 +237,10 @@ fn sealed(
     meta: &[u8],
     payload_len: usize,
 ) -> [u8; HEADER] {
-    let len = HEADER
-        .saturating_add(meta.len())
-        .saturating_add(payload_len);
+    let len = HEADER.saturating_add(meta.len()).saturating_add(payload_len);
     let len = u32::try_from(len).unwrap_or(u32::MAX);
     let meta_len = u32::try_from(meta.len()).unwrap_or(u32::MAX);
-    FrameHeader {
-        len,
-        kind,
-        flags,
-        channel,
-        corr,
-        meta_len,
-    }
-    .seal(meta)
+    FrameHeader { len, kind, flags, channel, corr, meta_len }.seal(meta)
 }
 
 /// A whole head in one go, for the paths where each call counts.

@@ -217,10 +217,7 @@ mod tests {
     #[test]
     fn names_follow_the_allow_list() {
         for good in ["a", "orders", "A.b_c-9", "-", "_", "a.", &"x".repeat(200)] {
-            assert_eq!(
-                Name::try_from(good).map(|name| name.to_string()),
-                Ok(good.to_owned())
-            );
+            assert_eq!(Name::try_from(good).map(|name| name.to_string()), Ok(good.to_owned()));
             assert!(GroupName::try_from(good).is_ok());
         }
         let bad = [
@@ -258,22 +255,9 @@ mod tests {
 
     #[test]
     fn nearest_names_come_first_and_strangers_do_not_come() {
-        let names = [
-            "payments",
-            "orders",
-            "order",
-            "orders.eu",
-            "Orders2",
-            "borders",
-        ];
-        assert_eq!(
-            nearest("ordrs", names.into_iter()),
-            ["orders", "Orders2", "borders"]
-        );
-        assert_eq!(
-            nearest("ORDERS", names.into_iter()).first().unwrap(),
-            "orders"
-        );
+        let names = ["payments", "orders", "order", "orders.eu", "Orders2", "borders"];
+        assert_eq!(nearest("ordrs", names.into_iter()), ["orders", "Orders2", "borders"]);
+        assert_eq!(nearest("ORDERS", names.into_iter()).first().unwrap(), "orders");
         assert!(nearest("zebra", names.into_iter()).is_empty());
         assert!(nearest("x", ["y"].into_iter()).is_empty());
         assert!(nearest("", names.into_iter()).is_empty());

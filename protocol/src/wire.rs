@@ -21,10 +21,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// A reader of the meta section of a frame.
     pub(crate) const fn new(meta: &'a [u8]) -> Reader<'a> {
-        Reader {
-            rest: meta,
-            end: meta.len() + FRAME_HEADER_BYTES as usize,
-        }
+        Reader { rest: meta, end: meta.len() + FRAME_HEADER_BYTES as usize }
     }
 
     /// The byte of the frame that is read next.
@@ -102,11 +99,7 @@ impl<'a> Reader<'a> {
         &mut self,
         read: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, DecodeError> {
-        if self.bool()? {
-            read(self).map(Some)
-        } else {
-            Ok(None)
-        }
+        if self.bool()? { read(self).map(Some) } else { Ok(None) }
     }
 
     /// Opaque bytes with a u16 length of at most `bytes_max`.
@@ -169,10 +162,9 @@ impl<'a> Reader<'a> {
         let before = self.clone();
         let len = self.u8()?;
         if u32::from(len) > NAME_BYTES_MAX {
-            return Err(before.error(
-                ErrorCode::InvalidName,
-                names::NameError::TooLong { bytes: 0 }.rule(),
-            ));
+            return Err(
+                before.error(ErrorCode::InvalidName, names::NameError::TooLong { bytes: 0 }.rule())
+            );
         }
         let bytes = self.slice(usize::from(len))?;
         match std::str::from_utf8(bytes) {
@@ -266,9 +258,6 @@ pub(crate) fn put_name(out: &mut BytesMut, name: Option<&str>) {
 ///
 /// Lists are bounded by [`crate::limits`]; a longer one is refused by the peer.
 pub(crate) fn put_count(out: &mut BytesMut, count: usize) {
-    debug_assert!(
-        count <= META_BYTES_MAX as usize,
-        "a list longer than a frame"
-    );
+    debug_assert!(count <= META_BYTES_MAX as usize, "a list longer than a frame");
     out.put_u32_le(u32::try_from(count).unwrap_or(u32::MAX));
 }

@@ -115,10 +115,7 @@ impl BatchBuilder {
 
     /// A builder that accepts what this broker accepts.
     pub fn with_limits(limits: RecordLimits) -> BatchBuilder {
-        BatchBuilder {
-            limits,
-            ..BatchBuilder::default()
-        }
+        BatchBuilder { limits, ..BatchBuilder::default() }
     }
 
     /// Bytes of the batch so far, header included; 0 without records.
@@ -144,11 +141,7 @@ impl BatchBuilder {
     /// that the record fits into no batch. The batch stays as it was.
     #[inline]
     pub fn push(&mut self, record: &Record<'_>) -> Result<(), RecordError> {
-        let (flags, fields_bytes) = if record.is_plain() {
-            (0, 0)
-        } else {
-            record.measure()?
-        };
+        let (flags, fields_bytes) = if record.is_plain() { (0, 0) } else { record.measure()? };
         let bytes = fields_bytes + record.value.len();
         let bytes_max = self.limits.message_bytes_max;
         if bytes > bytes_max as usize {
@@ -170,16 +163,11 @@ impl BatchBuilder {
         } else {
             self.bytes.reserve(end - before);
         }
-        self.bytes
-            .extend_from_slice(len.get(..len_bytes).unwrap_or_default());
+        self.bytes.extend_from_slice(len.get(..len_bytes).unwrap_or_default());
         self.bytes.put_u8(flags);
         if flags != 0 {
             record.put_fields(&mut self.bytes);
-            self.attrs |= if flags & NOT_BEFORE != 0 {
-                ATTR_DELAYED
-            } else {
-                0
-            };
+            self.attrs |= if flags & NOT_BEFORE != 0 { ATTR_DELAYED } else { 0 };
         }
         self.bytes.extend_from_slice(record.value);
         self.count += 1;
@@ -194,15 +182,7 @@ impl BatchBuilder {
         (self.attrs, self.count, self.expected) = (0, 0, self.bytes.len());
         let mut batch = self.bytes.split();
         // Length and checksum are filled in by the sealing.
-        let header = BatchHeader {
-            len: 0,
-            crc: 0,
-            attrs,
-            count,
-            producer,
-            sequence,
-            time_us,
-        };
+        let header = BatchHeader { len: 0, crc: 0, attrs, count, producer, sequence, time_us };
         header.seal(seed, &mut batch);
         batch.freeze()
     }
@@ -268,12 +248,7 @@ impl Record<'_> {
             if name.is_empty() {
                 return Err(RecordError::UnnamedHeader);
             }
-            if self
-                .headers
-                .iter()
-                .take(index)
-                .any(|(other, _)| other == name)
-            {
+            if self.headers.iter().take(index).any(|(other, _)| other == name) {
                 return Err(RecordError::DuplicateHeader);
             }
             plain += name.len() + value.len();

@@ -14,9 +14,7 @@ pub struct RecordLimits {
 
 impl Default for RecordLimits {
     fn default() -> RecordLimits {
-        RecordLimits {
-            message_bytes_max: MESSAGE_BYTES_MAX,
-        }
+        RecordLimits { message_bytes_max: MESSAGE_BYTES_MAX }
     }
 }
 
@@ -32,11 +30,7 @@ pub fn check_records(bytes: &[u8], limits: &RecordLimits) -> Result<(), DecodeEr
         let (flags, body, next) = split_record(rest, end)?;
         if body.len() > limits.message_bytes_max as usize {
             let what = "the message is larger than accepted";
-            return Err(DecodeError::new(
-                ErrorCode::MessageTooLarge,
-                end - rest.len(),
-                what,
-            ));
+            return Err(DecodeError::new(ErrorCode::MessageTooLarge, end - rest.len(), what));
         }
         if flags != 0 {
             split_fields(flags, body, end - next.len())?;
@@ -48,10 +42,7 @@ pub fn check_records(bytes: &[u8], limits: &RecordLimits) -> Result<(), DecodeEr
         return Err(malformed(end - rest.len(), "bytes follow the last record"));
     }
     if header.is_delayed() != (all_flags & NOT_BEFORE != 0) {
-        return Err(malformed(
-            9,
-            "the mark for delayed records does not match the records",
-        ));
+        return Err(malformed(9, "the mark for delayed records does not match the records"));
     }
     Ok(())
 }
@@ -66,12 +57,7 @@ pub fn delayed_records(bytes: &[u8]) -> DelayedRecords<'_> {
             index: 0,
             count: header.count,
         },
-        _ => DelayedRecords {
-            rest: &[],
-            end: HEADER,
-            index: 0,
-            count: 0,
-        },
+        _ => DelayedRecords { rest: &[], end: HEADER, index: 0, count: 0 },
     }
 }
 

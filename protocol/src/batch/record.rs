@@ -68,18 +68,12 @@ pub(super) fn varint(bytes: &[u8], end: usize) -> Result<(u32, &[u8]), DecodeErr
         value |= u32::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             if byte == 0 && index > 0 {
-                return Err(malformed(
-                    end - bytes.len(),
-                    "a number is not in its shortest form",
-                ));
+                return Err(malformed(end - bytes.len(), "a number is not in its shortest form"));
             }
             return Ok((value, after));
         }
     }
-    Err(malformed(
-        end - bytes.len(),
-        "a number has more than 32 bits",
-    ))
+    Err(malformed(end - bytes.len(), "a number has more than 32 bits"))
 }
 
 /// How many bytes [`varint_of`] gives.
@@ -124,12 +118,7 @@ pub(super) fn split_fields(
     let mut rest = body;
     if flags & KEY != 0 {
         let key;
-        (key, rest) = text(
-            rest,
-            end,
-            KEY_BYTES_MAX,
-            "the key is larger than 1,024 bytes",
-        )?;
+        (key, rest) = text(rest, end, KEY_BYTES_MAX, "the key is larger than 1,024 bytes")?;
         fields.key = Some(key);
         fields.key_start = body.len() - rest.len() - key.len();
     }
@@ -156,12 +145,7 @@ pub(super) fn split_fields(
     }
     if flags & ID != 0 {
         let id;
-        (id, rest) = text(
-            rest,
-            end,
-            ID_BYTES_MAX,
-            "the message id is larger than 256 bytes",
-        )?;
+        (id, rest) = text(rest, end, ID_BYTES_MAX, "the message id is larger than 256 bytes")?;
         fields.id = Some(id);
         fields.id_start = body.len() - rest.len() - id.len();
     }
@@ -175,11 +159,7 @@ fn time(rest: &[u8], end: usize) -> Result<(u64, &[u8]), DecodeError> {
     let time_ms = u64::from_le_bytes(*time_ms);
     if time_ms > TIME_MS_MAX {
         let what = "a time lies behind the year 9999";
-        return Err(DecodeError::new(
-            ErrorCode::InvalidArgument,
-            end - rest.len(),
-            what,
-        ));
+        return Err(DecodeError::new(ErrorCode::InvalidArgument, end - rest.len(), what));
     }
     Ok((time_ms, after))
 }
@@ -187,9 +167,7 @@ fn time(rest: &[u8], end: usize) -> Result<(u64, &[u8]), DecodeError> {
 /// Bytes with their length in front.
 pub(super) fn sized(rest: &[u8], end: usize) -> Result<(&[u8], &[u8]), DecodeError> {
     let (len, after) = varint(rest, end)?;
-    after
-        .split_at_checked(len as usize)
-        .ok_or_else(|| malformed(end - rest.len(), CUT_SHORT))
+    after.split_at_checked(len as usize).ok_or_else(|| malformed(end - rest.len(), CUT_SHORT))
 }
 
 fn text<'a>(
@@ -200,11 +178,7 @@ fn text<'a>(
 ) -> Result<(&'a str, &'a [u8]), DecodeError> {
     let (bytes, after) = sized(rest, end)?;
     if bytes.len() > bytes_max as usize {
-        return Err(DecodeError::new(
-            ErrorCode::MessageTooLarge,
-            end - rest.len(),
-            rule,
-        ));
+        return Err(DecodeError::new(ErrorCode::MessageTooLarge, end - rest.len(), rule));
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok((text, after)),
@@ -223,11 +197,7 @@ fn headers(rest: &[u8], end: usize) -> Result<(&[u8], &[u8]), DecodeError> {
     }
     if count > HEADERS_MAX {
         let what = "more than 64 headers";
-        return Err(DecodeError::new(
-            ErrorCode::MessageTooLarge,
-            end - rest.len(),
-            what,
-        ));
+        return Err(DecodeError::new(ErrorCode::MessageTooLarge, end - rest.len(), what));
     }
     let mut names: [&str; HEADERS_MAX as usize] = [""; HEADERS_MAX as usize];
     let mut room = HEADERS_BYTES_MAX;
@@ -243,10 +213,7 @@ fn headers(rest: &[u8], end: usize) -> Result<(&[u8], &[u8]), DecodeError> {
             return Err(malformed(end - before.len(), "a header without a name"));
         }
         if names.iter().take(index).any(|other| *other == name) {
-            return Err(malformed(
-                end - before.len(),
-                "two headers with the same name",
-            ));
+            return Err(malformed(end - before.len(), "two headers with the same name"));
         }
         if let Some(slot) = names.get_mut(index) {
             *slot = name;

@@ -10,15 +10,10 @@ use bytes::{Bytes, BytesMut};
 ///
 /// The caller has verified the batch; damage would be sealed otherwise.
 pub fn slice_batch(bytes: &[u8], seed: Seed, from: u32, count: u32) -> Result<Bytes, DecodeError> {
-    let mut place = Place {
-        index: 0,
-        position: HEADER,
-    };
+    let mut place = Place { index: 0, position: HEADER };
     let header = BatchHeader::peek(bytes)?;
     if from == 0 && count == header.count {
-        return Ok(Bytes::copy_from_slice(
-            bytes.get(..header.len as usize).unwrap_or_default(),
-        ));
+        return Ok(Bytes::copy_from_slice(bytes.get(..header.len as usize).unwrap_or_default()));
     }
     place.slice(bytes, &header, seed, from, count)
 }
@@ -43,16 +38,8 @@ impl SliceCursor {
     /// A cursor at the first record of a verified batch.
     pub fn new(batch: Bytes, seed: Seed) -> Result<SliceCursor, DecodeError> {
         let header = BatchHeader::peek(&batch)?;
-        let place = Place {
-            index: 0,
-            position: HEADER,
-        };
-        Ok(SliceCursor {
-            batch,
-            header,
-            seed,
-            place,
-        })
+        let place = Place { index: 0, position: HEADER };
+        Ok(SliceCursor { batch, header, seed, place })
     }
 
     /// The header of the batch.
@@ -63,12 +50,9 @@ impl SliceCursor {
     /// As [`slice_batch`]. Going forward is cheap, going back walks from the start.
     pub fn slice(&mut self, from: u32, count: u32) -> Result<Bytes, DecodeError> {
         if from == 0 && count == self.header.count {
-            return Ok(self
-                .batch
-                .slice(..(self.header.len as usize).min(self.batch.len())));
+            return Ok(self.batch.slice(..(self.header.len as usize).min(self.batch.len())));
         }
-        self.place
-            .slice(&self.batch, &self.header, self.seed, from, count)
+        self.place.slice(&self.batch, &self.header, self.seed, from, count)
     }
 }
 
@@ -81,19 +65,12 @@ impl Place {
         from: u32,
         count: u32,
     ) -> Result<Bytes, DecodeError> {
-        if count == 0
-            || from
-                .checked_add(count)
-                .is_none_or(|until| until > header.count)
-        {
+        if count == 0 || from.checked_add(count).is_none_or(|until| until > header.count) {
             let what = "a slice with records that the batch does not have";
             return Err(DecodeError::new(ErrorCode::InvalidArgument, 12, what));
         }
         if from < self.index {
-            *self = Place {
-                index: 0,
-                position: HEADER,
-            };
+            *self = Place { index: 0, position: HEADER };
         }
         let whole = bytes.get(..header.len as usize).unwrap_or_default();
         self.walk(whole, from - self.index)?;
@@ -104,18 +81,9 @@ impl Place {
         let mut slice = BytesMut::with_capacity(HEADER + records.len());
         slice.extend_from_slice(&[0; HEADER]);
         slice.extend_from_slice(records);
-        let delayed = if flags & NOT_BEFORE == 0 {
-            0
-        } else {
-            ATTR_DELAYED
-        };
+        let delayed = if flags & NOT_BEFORE == 0 { 0 } else { ATTR_DELAYED };
         let attrs = header.attrs & !ATTR_DELAYED | delayed | ATTR_SLICED;
-        BatchHeader {
-            attrs,
-            count,
-            ..*header
-        }
-        .seal(seed, &mut slice);
+        BatchHeader { attrs, count, ..*header }.seal(seed, &mut slice);
         Ok(slice.freeze())
     }
 

@@ -58,18 +58,13 @@ impl RecordView {
 
     /// Names and values, in the order in which they were given.
     pub fn headers(&self) -> Headers<'_> {
-        let rest = self
-            .fields
-            .get(self.headers.start..self.headers.end)
-            .unwrap_or_default();
+        let rest = self.fields.get(self.headers.start..self.headers.end).unwrap_or_default();
         Headers { rest }
     }
 
     /// It was checked to be UTF-8 when the record was read.
     fn text(&self, span: Span) -> Option<&str> {
-        self.fields
-            .get(span.start..span.end)
-            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        self.fields.get(span.start..span.end).and_then(|bytes| std::str::from_utf8(bytes).ok())
     }
 }
 
@@ -89,10 +84,7 @@ impl<'a> Iterator for Headers<'a> {
         let (name, rest) = sized(self.rest, self.rest.len()).ok()?;
         let (value, rest) = sized(rest, rest.len()).ok()?;
         self.rest = rest;
-        Some((
-            std::str::from_utf8(name).ok()?,
-            std::str::from_utf8(value).ok()?,
-        ))
+        Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
     }
 }
 
@@ -112,20 +104,13 @@ impl Records {
     pub fn new(mut batch: Bytes) -> Result<Records, DecodeError> {
         let header = BatchHeader::peek(&batch)?;
         batch.truncate(header.len as usize);
-        Ok(Records {
-            batch,
-            position: HEADER,
-            left: header.count,
-        })
+        Ok(Records { batch, position: HEADER, left: header.count })
     }
 
     /// Goes over one record; the error, if any, is the last item.
     #[inline]
     fn step(&mut self) -> Option<Result<(u8, usize, usize), DecodeError>> {
-        let (end, rest) = (
-            self.batch.len(),
-            self.batch.get(self.position..).unwrap_or_default(),
-        );
+        let (end, rest) = (self.batch.len(), self.batch.get(self.position..).unwrap_or_default());
         if self.left == 0 {
             if rest.is_empty() {
                 return None;
@@ -158,10 +143,7 @@ impl Records {
         }
         let body = self.batch.get(start..end).unwrap_or_default();
         let (fields, value) = split_fields(flags, body, end)?;
-        let span = |start: usize, len: usize| Span {
-            start,
-            end: start + len,
-        };
+        let span = |start: usize, len: usize| Span { start, end: start + len };
         Ok(RecordView {
             value: self.batch.slice(end - value.len()..end),
             fields: self.batch.slice(start..end - value.len()),

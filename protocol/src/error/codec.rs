@@ -12,11 +12,7 @@ impl ErrorReply {
         put_text(out, &printable(&self.message), ERROR_BYTES_MAX);
         put_count(out, self.similar.len().min(SIMILAR_MAX as usize));
         for name in self.similar.iter().take(SIMILAR_MAX as usize) {
-            put_text(
-                out,
-                &printable(fitting(name, NAME_BYTES_MAX)),
-                NAME_BYTES_MAX,
-            );
+            put_text(out, &printable(fitting(name, NAME_BYTES_MAX)), NAME_BYTES_MAX);
         }
     }
 
@@ -25,19 +21,13 @@ impl ErrorReply {
         let number = reader.u16()?;
         let retry_after_ms = reader.u32()?;
         let message = printable_text(reader, ERROR_BYTES_MAX)?;
-        let similar = reader.list(SIMILAR_MAX, 2, |reader| {
-            printable_text(reader, NAME_BYTES_MAX)
-        })?;
+        let similar =
+            reader.list(SIMILAR_MAX, 2, |reader| printable_text(reader, NAME_BYTES_MAX))?;
         let (code, message) = match ErrorCode::from_u16(number) {
             Some(code) => (code, message),
             None => (ErrorCode::Internal, format!("PH-{number:04}: {message}")),
         };
-        Ok(ErrorReply {
-            code,
-            retry_after_ms,
-            message,
-            similar,
-        })
+        Ok(ErrorReply { code, retry_after_ms, message, similar })
     }
 }
 
@@ -46,9 +36,7 @@ const fn is_printable(letter: char) -> bool {
 }
 
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|letter| if is_printable(letter) { letter } else { '?' })
-        .collect()
+    text.chars().map(|letter| if is_printable(letter) { letter } else { '?' }).collect()
 }
 
 fn printable_text(reader: &mut Reader<'_>, bytes_max: u32) -> Result<String, DecodeError> {

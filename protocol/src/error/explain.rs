@@ -252,10 +252,7 @@ mod tests {
             assert_eq!(code.as_str(), format!("PH-{:04}", code.number()));
             assert_eq!(ErrorCode::from_u16(code.number()), Some(*code));
             for text in [code.title(), code.explanation(), code.advice()] {
-                assert!(
-                    !text.is_empty() && text.is_ascii() && !text.contains("  "),
-                    "{text}"
-                );
+                assert!(!text.is_empty() && text.is_ascii() && !text.contains("  "), "{text}");
             }
             assert!(code.explanation().ends_with('.') && code.advice().ends_with('.'));
         }

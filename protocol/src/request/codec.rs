@@ -13,10 +13,7 @@ use crate::wire::{Reader, put_bool, put_bytes, put_count, put_name, put_text};
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// Numbers of the commands that a client sends.
-#[expect(
-    missing_docs,
-    reason = "the names are those of the variants of Request"
-)]
+#[expect(missing_docs, reason = "the names are those of the variants of Request")]
 pub mod kind {
     pub const HELLO: u8 = 1;
     pub const AUTH: u8 = 2;
@@ -96,21 +93,12 @@ impl Request {
             }
             Request::Ping(echo) => out.put_u64_le(*echo),
             Request::Close | Request::Cancel | Request::Stats => {}
-            Request::Declare {
-                kind,
-                name,
-                settings,
-            } => {
+            Request::Declare { kind, name, settings } => {
                 kind.encode(out);
                 put_name(out, Some(name.as_str()));
                 settings.encode(out);
             }
-            Request::DeclareGroup {
-                topic,
-                group,
-                start,
-                settings,
-            } => {
+            Request::DeclareGroup { topic, group, start, settings } => {
                 put_names(out, topic, Some(group));
                 start.encode(out);
                 settings.encode(out);
@@ -122,9 +110,7 @@ impl Request {
             }
             Request::Delete { name, group } => put_names(out, name, group.as_ref()),
             Request::OpenProducer { session } => out.extend_from_slice(session),
-            Request::Publish {
-                target, durability, ..
-            } => {
+            Request::Publish { target, durability, .. } => {
                 out.extend_from_slice(&publish_meta(*target, *durability));
             }
             Request::Consume(consume) => consume.encode(out),
@@ -139,23 +125,13 @@ impl Request {
                 put_count(out, items.len());
                 items.iter().for_each(|item| item.encode(out));
             }
-            Request::Read {
-                name,
-                from,
-                messages_max,
-                bytes_max,
-            } => {
+            Request::Read { name, from, messages_max, bytes_max } => {
                 put_name(out, Some(name.as_str()));
                 from.encode(out);
                 out.put_u32_le(*messages_max);
                 out.put_u32_le(*bytes_max);
             }
-            Request::Seek {
-                topic,
-                group,
-                to,
-                dry_run,
-            } => {
+            Request::Seek { topic, group, to, dry_run } => {
                 put_names(out, topic, Some(group));
                 to.encode(out);
                 put_bool(out, *dry_run);
@@ -164,11 +140,7 @@ impl Request {
                 put_name(out, Some(name.as_str()));
                 put_bool(out, *dry_run);
             }
-            Request::Dead {
-                name,
-                group,
-                action,
-            } => {
+            Request::Dead { name, group, action } => {
                 put_names(out, name, group.as_ref());
                 action.encode(out);
             }
@@ -187,18 +159,10 @@ impl Request {
             return decode_publish(frame);
         }
         if header.kind == 0 || header.kind > kind::STATS {
-            return Err(DecodeError::new(
-                ErrorCode::Unsupported,
-                4,
-                "an unknown command",
-            ));
+            return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command"));
         }
         if header.flags != 0 {
-            return Err(DecodeError::new(
-                ErrorCode::Unsupported,
-                5,
-                "an unknown flag",
-            ));
+            return Err(DecodeError::new(ErrorCode::Unsupported, 5, "an unknown flag"));
         }
         if is_for_a_consumer(header.kind) != (header.channel != 0) {
             let what = "commands of consumers need a channel from 1, all others channel 0";
@@ -242,13 +206,7 @@ pub fn encode_publish_head(
     batch_len: usize,
     out: &mut BytesMut,
 ) {
-    put_head(
-        out,
-        kind::PUBLISH,
-        corr,
-        &publish_meta(target, durability),
-        batch_len,
-    );
+    put_head(out, kind::PUBLISH, corr, &publish_meta(target, durability), batch_len);
 }
 
 #[inline]
@@ -263,11 +221,7 @@ fn decode_publish(frame: &Frame) -> Result<Request, DecodeError> {
     if frame.payload.is_empty() {
         return Err(reader.malformed("a publish without a batch"));
     }
-    Ok(Request::Publish {
-        target,
-        durability,
-        batch: frame.payload.clone(),
-    })
+    Ok(Request::Publish { target, durability, batch: frame.payload.clone() })
 }
 
 fn decode_connection(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
@@ -290,26 +244,14 @@ fn decode_connection(kind: u8, reader: &mut Reader<'_>) -> Result<Request, Decod
             start: Start::decode(reader)?,
             settings: Settings::decode_wanted(reader)?,
         },
-        kind::DESCRIBE => Request::Describe {
-            name: reader.name()?,
-        },
-        kind::LIST => Request::List {
-            after: reader.optional_name()?,
-            limit: limit(reader, LIST_MAX)?,
-        },
-        kind::DELETE => Request::Delete {
-            name: reader.name()?,
-            group: reader.optional_group()?,
-        },
-        kind::OPEN_PRODUCER => Request::OpenProducer {
-            session: reader.array()?,
-        },
+        kind::DESCRIBE => Request::Describe { name: reader.name()? },
+        kind::LIST => {
+            Request::List { after: reader.optional_name()?, limit: limit(reader, LIST_MAX)? }
+        }
+        kind::DELETE => Request::Delete { name: reader.name()?, group: reader.optional_group()? },
+        kind::OPEN_PRODUCER => Request::OpenProducer { session: reader.array()? },
         _ => {
-            return Err(DecodeError::new(
-                ErrorCode::Unsupported,
-                4,
-                "an unknown command",
-            ));
+            return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command"));
         }
     })
 }
@@ -328,11 +270,7 @@ fn decode_consumer(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeE
         },
         kind::CANCEL => Request::Cancel,
         _ => {
-            return Err(DecodeError::new(
-                ErrorCode::Unsupported,
-                4,
-                "an unknown command",
-            ));
+            return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command"));
         }
     })
 }
@@ -351,10 +289,7 @@ fn decode_tool(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError
             to: Start::decode(reader)?,
             dry_run: reader.bool()?,
         },
-        kind::PURGE => Request::Purge {
-            name: reader.name()?,
-            dry_run: reader.bool()?,
-        },
+        kind::PURGE => Request::Purge { name: reader.name()?, dry_run: reader.bool()? },
         kind::DEAD => Request::Dead {
             name: reader.name()?,
             group: reader.optional_group()?,
@@ -362,11 +297,7 @@ fn decode_tool(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError
         },
         kind::STATS => Request::Stats,
         _ => {
-            return Err(DecodeError::new(
-                ErrorCode::Unsupported,
-                4,
-                "an unknown command",
-            ));
+            return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command"));
         }
     })
 }

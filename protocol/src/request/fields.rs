@@ -42,12 +42,7 @@ impl Hello {
         if frame_bytes_max < FRAME_BYTES_MIN {
             return Err(before.invalid("frames of 2 MiB, at least, must be accepted"));
         }
-        Ok(Hello {
-            features,
-            client,
-            frame_bytes_max,
-            idle_ms: reader.u32()?,
-        })
+        Ok(Hello { features, client, frame_bytes_max, idle_ms: reader.u32()? })
     }
 }
 
@@ -72,28 +67,13 @@ impl Kind {
 impl Settings {
     /// A mask of the settings that follow, and these in order.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        let narrow = [
-            self.max_attempts,
-            self.lease_ms,
-            self.retry_min_ms,
-            self.retry_max_ms,
-        ];
+        let narrow = [self.max_attempts, self.lease_ms, self.retry_min_ms, self.retry_max_ms];
         let wide = [self.retain_ms, self.retain_bytes, self.max_messages];
-        let present = narrow
-            .iter()
-            .map(Option::is_some)
-            .chain(wide.iter().map(Option::is_some));
-        let mask = present
-            .zip(0..)
-            .fold(0, |mask, (is_set, bit)| mask | u32::from(is_set) << bit);
+        let present = narrow.iter().map(Option::is_some).chain(wide.iter().map(Option::is_some));
+        let mask = present.zip(0..).fold(0, |mask, (is_set, bit)| mask | u32::from(is_set) << bit);
         out.put_u32_le(mask);
-        narrow
-            .into_iter()
-            .flatten()
-            .for_each(|value| out.put_u32_le(value));
-        wide.into_iter()
-            .flatten()
-            .for_each(|value| out.put_u64_le(value));
+        narrow.into_iter().flatten().for_each(|value| out.put_u32_le(value));
+        wide.into_iter().flatten().for_each(|value| out.put_u64_le(value));
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Settings, DecodeError> {
@@ -103,18 +83,10 @@ impl Settings {
             return Err(before.unsupported("an unknown setting"));
         }
         let narrow = |reader: &mut Reader<'_>, bit: u32| {
-            if mask >> bit & 1 == 1 {
-                reader.u32().map(Some)
-            } else {
-                Ok(None)
-            }
+            if mask >> bit & 1 == 1 { reader.u32().map(Some) } else { Ok(None) }
         };
         let wide = |reader: &mut Reader<'_>, bit: u32| {
-            if mask >> bit & 1 == 1 {
-                reader.u64().map(Some)
-            } else {
-                Ok(None)
-            }
+            if mask >> bit & 1 == 1 { reader.u64().map(Some) } else { Ok(None) }
         };
         Ok(Settings {
             max_attempts: narrow(reader, 0)?,
@@ -229,11 +201,7 @@ impl Held {
         if first.checked_add(u64::from(count)).is_none() {
             return Err(before.invalid("a range that ends behind the last possible offset"));
         }
-        Ok(Held {
-            first,
-            count,
-            epoch,
-        })
+        Ok(Held { first, count, epoch })
     }
 }
 
@@ -280,15 +248,10 @@ impl Settle {
                 if delay_ms.is_some_and(|delay_ms| delay_ms > DELAY_MS_MAX) {
                     return Err(before.invalid("the delay of a retry must be a year at most"));
                 }
-                Outcome::Retry {
-                    delay_ms,
-                    reason: reason(reader)?,
-                }
+                Outcome::Retry { delay_ms, reason: reason(reader)? }
             }
             RELEASE => Outcome::Release,
-            DEAD_LETTER => Outcome::DeadLetter {
-                reason: reason(reader)?,
-            },
+            DEAD_LETTER => Outcome::DeadLetter { reason: reason(reader)? },
             _ => return Err(before.unsupported("an unknown outcome")),
         };
         Ok(Settle { held, outcome })
@@ -307,11 +270,7 @@ impl Credit {
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Credit, DecodeError> {
-        Ok(Credit {
-            messages: reader.u32()?,
-            bytes: reader.u64()?,
-            begun: reader.u64()?,
-        })
+        Ok(Credit { messages: reader.u32()?, bytes: reader.u64()?, begun: reader.u64()? })
     }
 }
 
@@ -354,23 +313,14 @@ impl DeadAction {
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<DeadAction, DecodeError> {
         let before = reader.clone();
         match reader.u8()? {
-            LIST => Ok(DeadAction::List {
-                from: reader.u64()?,
-                limit: limit(reader, LIST_MAX)?,
-            }),
+            LIST => Ok(DeadAction::List { from: reader.u64()?, limit: limit(reader, LIST_MAX)? }),
             REPLAY => {
                 let offset = reader.option(Reader::u64)?;
-                Ok(DeadAction::Replay {
-                    offset,
-                    dry_run: reader.bool()?,
-                })
+                Ok(DeadAction::Replay { offset, dry_run: reader.bool()? })
             }
             DROP => {
                 let offset = reader.option(Reader::u64)?;
-                Ok(DeadAction::Drop {
-                    offset,
-                    dry_run: reader.bool()?,
-                })
+                Ok(DeadAction::Drop { offset, dry_run: reader.bool()? })
             }
             _ => Err(before.error(ErrorCode::Unsupported, "an unknown action on dead letters")),
         }

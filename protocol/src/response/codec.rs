@@ -13,10 +13,7 @@ use crate::wire::{Reader, put_bool, put_count};
 use bytes::{BufMut, BytesMut};
 
 /// Numbers of what the broker says.
-#[expect(
-    missing_docs,
-    reason = "the names are those of the variants of Response"
-)]
+#[expect(missing_docs, reason = "the names are those of the variants of Response")]
 pub mod kind {
     use crate::frame::KIND_REPLY;
     use crate::request::kind;
@@ -75,8 +72,7 @@ impl Response {
         let draft = Draft::begin(out, self.kind(), channel, corr);
         self.encode_meta(out);
         draft.finish(out, self.pieces().map(|piece| piece.batches.len()).sum());
-        self.pieces()
-            .for_each(|piece| out.extend_from_slice(&piece.batches));
+        self.pieces().for_each(|piece| out.extend_from_slice(&piece.batches));
     }
 
     /// What its payload consists of.
@@ -115,22 +111,14 @@ impl Response {
                 confirms.iter().for_each(|confirmed| confirmed.encode(out));
             }
             Response::Consuming { lease_ms } => out.put_u32_le(*lease_ms),
-            Response::Deliver(Deliver {
-                epoch,
-                lease_ms,
-                pieces,
-            }) => {
+            Response::Deliver(Deliver { epoch, lease_ms, pieces }) => {
                 put_deliver(*epoch, *lease_ms, pieces.iter().map(Piece::head), out);
             }
             Response::Settled { stale } | Response::Extended { stale } => {
                 put_count(out, stale.len());
                 stale.iter().for_each(|held| held.encode(out));
             }
-            Response::Records {
-                pieces,
-                next_offset,
-                end_offset,
-            } => {
+            Response::Records { pieces, next_offset, end_offset } => {
                 out.put_u64_le(*next_offset);
                 out.put_u64_le(*end_offset);
                 put_count(out, pieces.len());
@@ -154,17 +142,9 @@ impl Response {
     /// Reads what the broker said. The batches of pieces are slices of the frame, not verified.
     pub fn decode(frame: &Frame) -> Result<Response, DecodeError> {
         let header = &frame.header;
-        let flags = if header.kind == kind::ERROR {
-            FLAG_ERROR
-        } else {
-            0
-        };
+        let flags = if header.kind == kind::ERROR { FLAG_ERROR } else { 0 };
         if header.flags != flags {
-            return Err(DecodeError::new(
-                ErrorCode::Unsupported,
-                5,
-                "an unknown flag",
-            ));
+            return Err(DecodeError::new(ErrorCode::Unsupported, 5, "an unknown flag"));
         }
         let mut reader = Reader::new(&frame.meta);
         let mut batches = Batches::new(&frame.payload);
@@ -185,10 +165,9 @@ fn decode_fields(
         kind::WELCOME => Response::Welcome(Welcome::decode(reader)?),
         kind::PONG => Response::Pong(reader.u64()?),
         kind::CLOSING => Response::Closing(ErrorReply::decode(reader)?),
-        kind::DECLARED => Response::Declared {
-            declared: Declared::decode(reader)?,
-            id: reader.u32()?,
-        },
+        kind::DECLARED => {
+            Response::Declared { declared: Declared::decode(reader)?, id: reader.u32()? }
+        }
         kind::DESCRIBED => Response::Described(Description::decode(reader)?),
         kind::LISTED => {
             let more = reader.bool()?;
@@ -196,47 +175,28 @@ fn decode_fields(
             Response::Listed { items, more }
         }
         kind::DELETED => Response::Deleted,
-        kind::PRODUCER_OPENED => Response::ProducerOpened {
-            producer: reader.u32()?,
-            resumed: reader.bool()?,
-        },
+        kind::PRODUCER_OPENED => {
+            Response::ProducerOpened { producer: reader.u32()?, resumed: reader.bool()? }
+        }
         kind::CONFIRMS => {
             Response::Confirms(reader.list(META_BYTES_MAX, Confirmed::BYTES, Confirmed::decode)?)
         }
-        kind::CONSUMING => Response::Consuming {
-            lease_ms: reader.u32()?,
-        },
+        kind::CONSUMING => Response::Consuming { lease_ms: reader.u32()? },
         kind::DELIVER => {
             let (epoch, lease_ms) = (reader.u64()?, reader.u32()?);
-            Response::Deliver(Deliver {
-                epoch,
-                lease_ms,
-                pieces: batches.pieces(reader)?,
-            })
+            Response::Deliver(Deliver { epoch, lease_ms, pieces: batches.pieces(reader)? })
         }
-        kind::SETTLED => Response::Settled {
-            stale: decode_stale(reader)?,
-        },
-        kind::EXTENDED => Response::Extended {
-            stale: decode_stale(reader)?,
-        },
+        kind::SETTLED => Response::Settled { stale: decode_stale(reader)? },
+        kind::EXTENDED => Response::Extended { stale: decode_stale(reader)? },
         kind::CANCELED => Response::Canceled,
         kind::RECORDS => {
             let (next_offset, end_offset) = (reader.u64()?, reader.u64()?);
-            Response::Records {
-                pieces: batches.pieces(reader)?,
-                next_offset,
-                end_offset,
-            }
+            Response::Records { pieces: batches.pieces(reader)?, next_offset, end_offset }
         }
-        kind::SOUGHT => Response::Sought {
-            from: reader.u64()?,
-            to: reader.u64()?,
-            messages: reader.u64()?,
-        },
-        kind::DONE => Response::Done {
-            messages: reader.u64()?,
-        },
+        kind::SOUGHT => {
+            Response::Sought { from: reader.u64()?, to: reader.u64()?, messages: reader.u64()? }
+        }
+        kind::DONE => Response::Done { messages: reader.u64()? },
         kind::DEAD_LETTERS => {
             let total = reader.u64()?;
             let items = reader.list(LIST_MAX, DeadLetter::BYTES_MIN, |reader| {
@@ -246,11 +206,7 @@ fn decode_fields(
         }
         kind::STATS => Response::Stats(Stats::decode(reader)?),
         _ => {
-            return Err(DecodeError::new(
-                ErrorCode::Unsupported,
-                4,
-                "an unknown response",
-            ));
+            return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown response"));
         }
     })
 }

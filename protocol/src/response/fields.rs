@@ -57,17 +57,9 @@ impl Declared {
 
 /// Bytes of settings in a frame.
 fn settings_bytes(settings: &Settings) -> usize {
-    let narrow = [
-        settings.max_attempts,
-        settings.lease_ms,
-        settings.retry_min_ms,
-        settings.retry_max_ms,
-    ];
-    let wide = [
-        settings.retain_ms,
-        settings.retain_bytes,
-        settings.max_messages,
-    ];
+    let narrow =
+        [settings.max_attempts, settings.lease_ms, settings.retry_min_ms, settings.retry_max_ms];
+    let wide = [settings.retain_ms, settings.retain_bytes, settings.max_messages];
     4 + 4 * narrow.iter().flatten().count() + 8 * wide.iter().flatten().count()
 }
 
@@ -83,14 +75,7 @@ impl GroupInfo {
     fn encode(&self, out: &mut BytesMut) {
         put_name(out, self.name.as_ref().map(GroupName::as_str));
         self.settings.encode(out);
-        let counts = [
-            self.floor,
-            self.ready,
-            self.leased,
-            self.delayed,
-            self.dead,
-            self.settled,
-        ];
+        let counts = [self.floor, self.ready, self.leased, self.delayed, self.dead, self.settled];
         counts.into_iter().for_each(|count| out.put_u64_le(count));
         out.put_u32_le(self.consumers);
         out.put_u64_le(self.oldest_ms);
@@ -175,13 +160,7 @@ impl Confirmed {
             return Err(before.malformed("a confirm of no publishes, or of impossible ones"));
         }
         let duplicate = flags & FLAG_DUPLICATE != 0;
-        Ok(Confirmed {
-            first,
-            count,
-            target,
-            base_offset,
-            duplicate,
-        })
+        Ok(Confirmed { first, count, target, base_offset, duplicate })
     }
 }
 
@@ -219,12 +198,7 @@ impl DeadLetter {
 
 impl Stats {
     pub(super) fn encode(&self, out: &mut BytesMut) {
-        let counts = [
-            self.published,
-            self.delivered,
-            self.acked,
-            self.dead_lettered,
-        ];
+        let counts = [self.published, self.delivered, self.acked, self.dead_lettered];
         counts.into_iter().for_each(|count| out.put_u64_le(count));
         out.put_u32_le(self.connections);
         out.put_u32_le(self.targets);

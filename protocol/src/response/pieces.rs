@@ -61,68 +61,25 @@ impl PieceHead {
             return Err(before.malformed("a piece without messages"));
         }
         let until = from.checked_add(count).map(u64::from);
-        if until
-            .and_then(|until| base_offset.checked_add(until))
-            .is_none()
-        {
+        if until.and_then(|until| base_offset.checked_add(until)).is_none() {
             return Err(before.malformed("a piece that ends behind the last possible offset"));
         }
         let redelivered = flags & FLAG_REDELIVERED != 0;
-        Ok(PieceHead {
-            base_offset,
-            from,
-            count,
-            attempt,
-            redelivered,
-            time_ms,
-            len,
-        })
+        Ok(PieceHead { base_offset, from, count, attempt, redelivered, time_ms, len })
     }
 
     fn with(self, batches: Bytes) -> Piece {
-        let PieceHead {
-            base_offset,
-            from,
-            count,
-            attempt,
-            redelivered,
-            time_ms,
-            ..
-        } = self;
-        Piece {
-            base_offset,
-            from,
-            count,
-            attempt,
-            redelivered,
-            time_ms,
-            batches,
-        }
+        let PieceHead { base_offset, from, count, attempt, redelivered, time_ms, .. } = self;
+        Piece { base_offset, from, count, attempt, redelivered, time_ms, batches }
     }
 }
 
 impl Piece {
     /// The piece without its batches.
     pub fn head(&self) -> PieceHead {
-        let &Piece {
-            base_offset,
-            from,
-            count,
-            attempt,
-            redelivered,
-            time_ms,
-            ..
-        } = self;
+        let &Piece { base_offset, from, count, attempt, redelivered, time_ms, .. } = self;
         let len = u32::try_from(self.batches.len()).unwrap_or(u32::MAX);
-        PieceHead {
-            base_offset,
-            from,
-            count,
-            attempt,
-            redelivered,
-            time_ms,
-            len,
-        }
+        PieceHead { base_offset, from, count, attempt, redelivered, time_ms, len }
     }
 
     pub(super) fn put_head(&self, out: &mut BytesMut) {
@@ -192,9 +149,7 @@ impl<'a> Batches<'a> {
         if self.used == self.payload.len() {
             return Ok(());
         }
-        let at = (meta_len as usize)
-            .saturating_add(24)
-            .saturating_add(self.used);
+        let at = (meta_len as usize).saturating_add(24).saturating_add(self.used);
         let what = "bytes of the payload belong to nothing";
         Err(DecodeError::new(ErrorCode::MalformedFrame, at, what))
     }
