@@ -251,3 +251,21 @@ pub(crate) const ALL: &[Explanation] = &[
         "Start a broker (posthaste serve), or name the right one with --url or POSTHASTE_URL.",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use posthaste_protocol::error::ErrorCode;
+
+    #[test]
+    fn every_code_of_the_wire_is_explained_and_no_other_below_0600() {
+        let wire: Vec<u16> = ErrorCode::ALL.iter().map(|code| *code as u16).collect();
+        let mine: Vec<u16> = ALL.iter().map(|one| one.number).filter(|n| *n < 600).collect();
+        assert_eq!(mine, wire);
+    }
+
+    #[test]
+    fn codes_are_listed_once_and_in_order() {
+        assert!(ALL.windows(2).all(|pair| pair[0].number < pair[1].number));
+    }
+}

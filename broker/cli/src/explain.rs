@@ -68,11 +68,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_listed_once_and_in_order() {
-        assert!(ALL.windows(2).all(|pair| pair[0].number < pair[1].number));
-    }
-
-    #[test]
     fn a_code_is_found_however_it_is_written() {
         for text in ["PH-0201", "ph-0201", "0201", "201", "PH0201"] {
             assert_eq!(find(text).map(|x| x.number), Some(201), "{text}");

@@ -19,8 +19,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Publish {
     /// Queue or topic.
     dest: String,
-    /// The message: text, @FILE, or - for the standard input, which is also the default if it is
-    /// not a terminal.
+    /// The message: text, @FILE, or - for the standard input (with --lines the default).
     body: Option<String>,
     /// One message for each line of the file or the standard input.
     #[arg(long, conflicts_with = "count")]
@@ -74,12 +73,14 @@ impl Input {
                 Some(path) => Ok(Self::File(path.to_owned())),
                 None => Ok(Self::Text(body.to_owned())),
             },
-            None if io::stdin().is_terminal() => {
+            // Never waits for a person to type a file, and never stores an empty message by accident.
+            None if !args.lines || io::stdin().is_terminal() => {
+                let with = |body: &str| format!("posthaste pub {} {body}", args.dest);
                 Err(Failure::usage("there is no message to publish")
                     .note("nothing was stored.")
-                    .step("text", format!("posthaste pub {} 'TEXT'", args.dest))
-                    .step("file", format!("posthaste pub {} @FILE", args.dest))
-                    .step("stdin", format!("posthaste pub {} -", args.dest)))
+                    .step("text", with("'TEXT'"))
+                    .step("file", with("@FILE"))
+                    .step("stdin", with("-")))
             }
             None => Ok(Self::Stdin),
         }

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
 
 /// Starts a broker: durable, on loopback, with its data in ./posthaste-data.
 #[derive(Debug, Args)]
@@ -35,6 +36,9 @@ pub(crate) struct Serve {
     /// Write `ready ADDR HTTP-ADDR` to this file descriptor once clients are accepted.
     #[arg(long, value_name = "N")]
     ready_fd: Option<u32>,
+    /// Least severe messages that are logged on stderr.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
+    log: LogLevel,
     /// Serve what is intact when the log is damaged, and report what is lost, instead of refusing.
     #[arg(long, help_heading = "Safety")]
     quarantine_damage: bool,
@@ -50,6 +54,28 @@ impl Serve {
 
     pub(crate) fn http_addr(&self) -> Option<SocketAddr> {
         self.http.0
+    }
+}
+
+/// The value of `--log`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    fn filter(self) -> LevelFilter {
+        match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
     }
 }
 
@@ -70,6 +96,11 @@ const LINGER: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(args: &Serve, context: &Context) -> Outcome {
     refuse_strangers(args)?;
+    tracing_subscriber::fmt()
+        .with_max_level(args.log.filter())
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
             Failure::new(Exit::Failed, None, format!("cannot start threads: {error}"))
