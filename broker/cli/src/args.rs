@@ -110,6 +110,6 @@ pub(crate) fn name_the_real_verb(global: &Global) {
     if let Some((alias, real)) =
         ALIASES.iter().find(|(alias, _)| typed.as_deref() == Some(alias) && first == typed)
     {
-        eprintln!("note: {alias} is called {real} here");
+        crate::context::say(&format!("note: {alias} is called {real} here"));
     }
 }

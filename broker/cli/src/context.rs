@@ -4,7 +4,7 @@ use crate::args::Global;
 use crate::errors::Failure;
 use crate::output::Output;
 use posthaste::Client;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// How long a single attempt to connect may take; a person waits for it.
@@ -57,7 +57,12 @@ impl Context {
     /// A line for the person, beside the data.
     pub(crate) fn notice(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{}", crate::shown::line(text));
+            say(text);
         }
     }
+}
+
+/// A line on stderr, control characters escaped. Nobody may be there to read it.
+pub(crate) fn say(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{}", crate::shown::line(text)));
 }

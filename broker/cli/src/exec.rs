@@ -1,6 +1,7 @@
 //! Runs a command for a delivery: the body on its standard input, what is known of the message in
 //! its environment. Exit code 0 means done, anything else means failed.
 
+use crate::context::say;
 use crate::errors::{Exit, Failure};
 use crate::interrupt::Interrupt;
 use posthaste::Delivery;
@@ -54,7 +55,7 @@ pub(crate) async fn run(
                 if interrupt.times() > 1 {
                     return Ok(Ended::Interrupted);
                 }
-                eprintln!("finishing the message at work; once more kills its command");
+                say("finishing the message at work; once more kills its command");
             }
         }
     };

@@ -152,12 +152,17 @@ async fn serve(args: &Serve, context: &Context) -> Outcome {
     context.notice(&format!("{by}: stopping in order; once more stops at once"));
     let stopped = tokio::select! {
         stopped = broker.shutdown() => stopped,
-        _ = term.recv() => return Ok(Exit::Failed),
-        _ = interrupt.recv() => return Ok(Exit::Failed),
+        _ = term.recv() => return Ok(stopped_at_once(context)),
+        _ = interrupt.recv() => return Ok(stopped_at_once(context)),
     };
     stopped.map_err(|error| stopped_by_itself(&error))?;
     context.notice("stopped; the log is sealed");
     Ok(Exit::Done)
+}
+
+fn stopped_at_once(context: &Context) -> Exit {
+    context.notice("stopped at once; what was confirmed is stored, the next start recovers");
+    Exit::Failed
 }
 
 fn on_signal(kind: SignalKind) -> Result<Signal, Failure> {
