@@ -19,13 +19,14 @@ pub fn posthaste() -> &'static Path {
         if !is_fresh(&path) {
             build(&profile);
         }
-        assert!(
-            path.exists(),
-            "cargo built posthaste, but not at {}",
-            path.display()
-        );
+        assert!(path.exists(), "cargo built posthaste, but not at {}", path.display());
         path
     })
+}
+
+/// Path of the checker, which cargo builds with the tests.
+pub fn checker() -> PathBuf {
+    profile_dir().join(format!("checker{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// `target/<profile>`: the test executable lies in `deps` below it.
@@ -49,17 +50,14 @@ fn is_fresh(binary: &Path) -> bool {
         return false;
     };
     let sources = ["Cargo.lock", "protocol", "storage", "broker", "client"];
-    sources
-        .iter()
-        .all(|source| newest(&root().join(source)) <= built)
+    sources.iter().all(|source| newest(&root().join(source)) <= built)
 }
 
 fn newest(path: &Path) -> SystemTime {
     let metadata = fs::metadata(path).expect("a source of the workspace can be read");
     if metadata.is_file() {
-        let source = path
-            .extension()
-            .is_some_and(|end| end == "rs" || end == "toml" || end == "lock");
+        let source =
+            path.extension().is_some_and(|end| end == "rs" || end == "toml" || end == "lock");
         return if source {
             metadata.modified().expect("files have times")
         } else {
@@ -76,20 +74,12 @@ fn newest(path: &Path) -> SystemTime {
 }
 
 fn build(profile: &Path) {
-    let target = profile
-        .parent()
-        .expect("a profile lies in a target directory");
+    let target = profile.parent().expect("a profile lies in a target directory");
     let name = profile.file_name().expect("a profile has a name");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .current_dir(root())
-        .args(["build", "-p", "posthaste-cli", "--bin", "posthaste"]);
+    cargo.current_dir(root()).args(["build", "-p", "posthaste-cli", "--bin", "posthaste"]);
     cargo.arg("--target-dir").arg(target);
-    cargo.arg("--profile").arg(if name == "debug" {
-        "dev".as_ref()
-    } else {
-        name
-    });
+    cargo.arg("--profile").arg(if name == "debug" { "dev".as_ref() } else { name });
     let status = cargo.status().expect("cargo runs");
     assert!(status.success(), "posthaste does not build");
 }

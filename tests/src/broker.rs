@@ -4,6 +4,7 @@ use crate::{Scratch, binary, eventually};
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
 
 /// A running (or just killed) broker. Dropping it kills it.
 #[derive(Debug)]
@@ -72,19 +73,11 @@ impl TestBroker {
     /// When it runs already, or does not become ready.
     pub fn restart(&mut self) {
         assert!(self.running.is_none(), "stop or kill it first");
-        let mut child = self
-            .serve()
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("posthaste can be run");
+        let mut child = self.serve().stdout(Stdio::piped()).spawn().expect("posthaste can be run");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let (listen, http) = ready(&mut stdout);
         self.listen = listen;
-        self.running = Some(Running {
-            child,
-            _stdout: stdout,
-            http,
-        });
+        self.running = Some(Running { child, _stdout: stdout, http });
     }
 
     /// The command line of this broker; its errors go to `broker.log`.
@@ -92,34 +85,28 @@ impl TestBroker {
     /// # Panics
     /// When the log cannot be opened.
     pub fn serve(&self) -> Command {
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.log_path());
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path());
         let mut command = Command::new(binary::posthaste());
         command.arg("serve").arg("--data").arg(self.data_dir());
-        command.args([
-            "--listen",
-            &self.listen,
-            "--http",
-            "127.0.0.1:0",
-            "--ready-fd",
-            "1",
-        ]);
+        command.args(["--http", "127.0.0.1:0", "--ready-fd", "1"]);
+        if !self.extra.iter().any(|argument| argument == "--listen") {
+            command.args(["--listen", &self.listen]);
+        }
+        command.args(&self.extra).stdin(Stdio::null()).stderr(log.expect("a log can be written"));
         command
-            .args(&self.extra)
-            .stdin(Stdio::null())
-            .stderr(log.expect("a log can be written"));
+    }
+
+    /// A second broker on the same directory and another port, not yet run.
+    pub fn serve_elsewhere(&self) -> Command {
+        let mut command = Command::new(binary::posthaste());
+        command.arg("serve").arg("--data").arg(self.data_dir());
+        command.args(["--listen", "127.0.0.1:0", "--http", "off"]).stdin(Stdio::null());
         command
     }
 
     /// Runs it expecting that it ends by itself.
     pub fn serve_and_fail(&self) -> Exit {
-        let output = self
-            .serve()
-            .stderr(Stdio::piped())
-            .output()
-            .expect("posthaste can be run");
+        let output = self.serve().stderr(Stdio::piped()).output().expect("posthaste can be run");
         Exit::from(output)
     }
 
@@ -133,6 +120,18 @@ impl TestBroker {
         running.child.wait().expect("a killed child ends");
     }
 
+    /// Starts it and kills it after `delay`, ready or not: a crash during recovery.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub fn start_and_kill(&mut self, delay: Duration) {
+        let child = self.serve().stdout(Stdio::null()).spawn();
+        let mut child = child.expect("posthaste can be run");
+        std::thread::sleep(delay);
+        child.kill().expect("a child can be killed");
+        child.wait().expect("a killed child ends");
+    }
+
     /// Asks it to stop, and waits until it has.
     ///
     /// # Panics
@@ -140,11 +139,7 @@ impl TestBroker {
     pub fn stop(&mut self) {
         self.signal("TERM");
         let status = self.wait();
-        assert!(
-            status.success(),
-            "an orderly stop ends with {status}: {}",
-            self.log()
-        );
+        assert!(status.success(), "an orderly stop ends with {status}: {}", self.log());
     }
 
     /// Waits until it ends by itself.
@@ -153,9 +148,7 @@ impl TestBroker {
     /// When it does not run, or does not end.
     pub fn wait(&mut self) -> ExitStatus {
         let mut running = self.running.take().expect("it runs");
-        eventually("the broker ends", || {
-            running.child.try_wait().expect("it is our child")
-        })
+        eventually("the broker ends", || running.child.try_wait().expect("it is our child"))
     }
 
     /// Sends it a signal by name.
@@ -165,21 +158,15 @@ impl TestBroker {
     pub fn signal(&self, name: &str) {
         let running = self.running.as_ref().expect("it runs");
         let id = running.child.id().to_string();
-        let status = Command::new("kill")
-            .args(["-s", name, &id])
-            .status()
-            .expect("kill runs");
+        let status = Command::new("kill").args(["-s", name, &id]).status().expect("kill runs");
         assert!(status.success(), "kill -s {name} {id}");
     }
 
     /// Is the process still there?
     pub fn is_running(&mut self) -> bool {
-        self.running.as_mut().is_some_and(|running| {
-            running
-                .child
-                .try_wait()
-                .is_ok_and(|status| status.is_none())
-        })
+        self.running
+            .as_mut()
+            .is_some_and(|running| running.child.try_wait().is_ok_and(|status| status.is_none()))
     }
 
     /// Address for clients, as host and port.
@@ -227,26 +214,16 @@ impl TestBroker {
         let id = self.running.as_ref().expect("it runs").child.id();
         let mut status = String::new();
         let mut file = std::fs::File::open(format!("/proc/{id}/status")).expect("it is alive");
-        file.read_to_string(&mut status)
-            .expect("the status is text");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("VmRSS is told");
-        let kib = line
-            .split_whitespace()
-            .nth(1)
-            .and_then(|number| number.parse::<u64>().ok());
+        file.read_to_string(&mut status).expect("the status is text");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS is told");
+        let kib = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
         kib.expect("VmRSS is a number") * 1024
     }
 
     /// A client command against this broker, not yet run.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary::posthaste());
-        command
-            .args(arguments)
-            .env("POSTHASTE_URL", self.url())
-            .stdin(Stdio::null());
+        command.args(arguments).env("POSTHASTE_URL", self.url()).stdin(Stdio::null());
         command
     }
 
@@ -255,11 +232,7 @@ impl TestBroker {
     /// # Panics
     /// When it cannot be run.
     pub fn run(&self, arguments: &[&str]) -> Exit {
-        Exit::from(
-            self.command(arguments)
-                .output()
-                .expect("posthaste can be run"),
-        )
+        Exit::from(self.command(arguments).output().expect("posthaste can be run"))
     }
 
     /// Runs a client command that must succeed, and gives its output.
@@ -268,13 +241,7 @@ impl TestBroker {
     /// When it fails.
     pub fn ok(&self, arguments: &[&str]) -> String {
         let exit = self.run(arguments);
-        assert_eq!(
-            exit.code,
-            Some(0),
-            "{arguments:?} failed: {}\n{}",
-            exit.stderr,
-            self.log()
-        );
+        assert_eq!(exit.code, Some(0), "{arguments:?} failed: {}\n{}", exit.stderr, self.log());
         exit.stdout
     }
 }
@@ -297,10 +264,7 @@ fn ready(stdout: &mut impl BufRead) -> (String, String) {
     loop {
         let mut line = String::new();
         let read = stdout.read_line(&mut line).expect("a pipe can be read");
-        assert!(
-            read > 0,
-            "the broker ended before it was ready; it printed: {seen}"
-        );
+        assert!(read > 0, "the broker ended before it was ready; it printed: {seen}");
         seen.push_str(&line);
         if let Some(rest) = line.trim_end().strip_prefix("ready ") {
             let mut words = rest.split(' ');

@@ -44,11 +44,7 @@ impl Display for Event<'_> {
             Event::Confirmed(to, id, at) => write!(f, "C {to} {} {} {at}", id.producer, id.n),
             Event::Delivered(group, id, at, attempt, redelivered) => {
                 let flag = u8::from(redelivered);
-                write!(
-                    f,
-                    "D {group} {} {} {at} {attempt} {flag}",
-                    id.producer, id.n
-                )
+                write!(f, "D {group} {} {} {at} {attempt} {flag}", id.producer, id.n)
             }
             Event::Acked(group, id) => write!(f, "A {group} {} {}", id.producer, id.n),
         }
@@ -61,10 +57,7 @@ impl<'a> Event<'a> {
         let mut words = line.split(' ');
         let (kind, place) = (words.next()?, words.next()?);
         let mut number = || words.next()?.parse::<u64>().ok();
-        let id = Id {
-            producer: u32::try_from(number()?).ok()?,
-            n: number()?,
-        };
+        let id = Id { producer: u32::try_from(number()?).ok()?, n: number()? };
         Some(match kind {
             "P" => Event::Publish(place, id),
             "C" => Event::Confirmed(place, id, number()?),
@@ -152,9 +145,7 @@ pub struct Judge {
 
 impl fmt::Debug for Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Judge")
-            .field("verdict", &self.verdict)
-            .finish_non_exhaustive()
+        f.debug_struct("Judge").field("verdict", &self.verdict).finish_non_exhaustive()
     }
 }
 
@@ -162,10 +153,7 @@ impl Judge {
     /// Judges order, too, in the groups of this list.
     pub fn new(ordered: &[&str]) -> Judge {
         let ordered = ordered.iter().map(|&group| group.to_owned()).collect();
-        Judge {
-            ordered,
-            ..Judge::default()
-        }
+        Judge { ordered, ..Judge::default() }
     }
 
     fn fault(&mut self, what: String) {
@@ -217,21 +205,14 @@ impl Judge {
         }
         if acked {
             self.verdict.after_ack += 1;
-            self.fault(format!(
-                "{id:?} delivered to {group} after its ack was confirmed"
-            ));
+            self.fault(format!("{id:?} delivered to {group} after its ack was confirmed"));
         }
         if attempt < highest_attempt {
             self.verdict.attempts_decreased += 1;
-            self.fault(format!(
-                "{id:?} in {group}: attempt {attempt} after {highest_attempt}"
-            ));
+            self.fault(format!("{id:?} in {group}: attempt {attempt} after {highest_attempt}"));
         }
         if !redelivered && self.ordered.iter().any(|ordered| ordered == group) {
-            let highest = self
-                .highest
-                .entry((group.to_owned(), id.producer))
-                .or_default();
+            let highest = self.highest.entry((group.to_owned(), id.producer)).or_default();
             let behind = id.n < *highest;
             *highest = id.n.max(*highest);
             if behind {
@@ -242,45 +223,29 @@ impl Judge {
     }
 
     fn place(&mut self, destination: &str, id: Id, at: u64) {
-        let first_place = *self
-            .place_of
-            .entry((destination.to_owned(), id))
-            .or_insert(at);
+        let first_place = *self.place_of.entry((destination.to_owned(), id)).or_insert(at);
         if first_place != at {
             self.verdict.stored_twice += 1;
-            self.fault(format!(
-                "{id:?} in {destination} at {first_place} and at {at}"
-            ));
+            self.fault(format!("{id:?} in {destination} at {first_place} and at {at}"));
         }
-        let first_message = *self
-            .message_at
-            .entry((destination.to_owned(), at))
-            .or_insert(id);
+        let first_message = *self.message_at.entry((destination.to_owned(), at)).or_insert(id);
         if first_message != id {
             self.verdict.inconsistent += 1;
-            self.fault(format!(
-                "{destination} at {at}: {first_message:?} and {id:?}"
-            ));
+            self.fault(format!("{destination} at {at}: {first_message:?} and {id:?}"));
         }
     }
 
     /// The verdict, when everything has been drained by `groups`.
     pub fn verdict(mut self, groups: &[&str]) -> Verdict {
-        let mut confirmed: Vec<(String, Id)> = self
-            .published
-            .iter()
-            .filter(|(_, ok)| **ok)
-            .map(|(key, _)| key.clone())
-            .collect();
+        let mut confirmed: Vec<(String, Id)> =
+            self.published.iter().filter(|(_, ok)| **ok).map(|(key, _)| key.clone()).collect();
         confirmed.sort();
         for (to, id) in confirmed {
             for group in groups.iter().filter(|group| destination(group) == to) {
                 let seen = self.seen.get(&((*group).to_owned(), id));
                 if seen.is_none_or(|seen| seen.deliveries == 0) {
                     self.verdict.lost += 1;
-                    self.fault(format!(
-                        "{id:?} was confirmed and never delivered to {group}"
-                    ));
+                    self.fault(format!("{id:?} was confirmed and never delivered to {group}"));
                 }
             }
         }
@@ -308,40 +273,22 @@ mod tests {
 
     #[test]
     fn a_flagged_duplicate_is_clean() {
-        let verdict = judge(&[
-            "P q 1 1",
-            "C q 1 1 0",
-            "D q 1 1 0 1 0",
-            "D q 1 1 0 2 1",
-            "A q 1 1",
-        ]);
+        let verdict = judge(&["P q 1 1", "C q 1 1 0", "D q 1 1 0 1 0", "D q 1 1 0 2 1", "A q 1 1"]);
         assert!(verdict.is_clean(), "{verdict:?}");
-        assert_eq!(
-            (verdict.delivered, verdict.duplicates, verdict.acked),
-            (2, 1, 1)
-        );
+        assert_eq!((verdict.delivered, verdict.duplicates, verdict.acked), (2, 1, 1));
     }
 
     #[test]
     fn every_kind_of_fault_is_noticed() {
         assert_eq!(judge(&["P q 1 1", "C q 1 1 0"]).lost, 1);
-        assert_eq!(
-            judge(&["P t 1 1", "C t 1 1 0", "D t/one 1 1 0 1 0"]).lost,
-            1
-        );
+        assert_eq!(judge(&["P t 1 1", "C t 1 1 0", "D t/one 1 1 0 1 0"]).lost, 1);
         assert_eq!(judge(&["D q 1 1 0 1 0"]).phantom, 1);
         let twice = ["P q 1 1", "D q 1 1 0 1 0", "D q 1 1 0 1 0"];
         assert_eq!(judge(&twice).unflagged, 1);
         let late = ["P q 1 1", "D q 1 1 0 1 0", "A q 1 1", "D q 1 1 0 1 1"];
         assert_eq!(judge(&late).after_ack, 1);
-        assert_eq!(
-            judge(&["P q 1 1", "C q 1 1 0", "D q 1 1 4 1 0"]).stored_twice,
-            1
-        );
-        assert_eq!(
-            judge(&["P q 1 1", "P q 1 2", "C q 1 1 0", "C q 1 2 0"]).inconsistent,
-            1
-        );
+        assert_eq!(judge(&["P q 1 1", "C q 1 1 0", "D q 1 1 4 1 0"]).stored_twice, 1);
+        assert_eq!(judge(&["P q 1 1", "P q 1 2", "C q 1 1 0", "C q 1 2 0"]).inconsistent, 1);
         let order = ["P q 1 1", "P q 1 2", "D q 1 2 1 1 0", "D q 1 1 0 1 0"];
         assert_eq!(judge(&order).out_of_order, 1);
         let attempts = ["P q 1 1", "D q 1 1 0 3 0", "D q 1 1 0 2 1"];

@@ -7,6 +7,8 @@
 
 pub mod binary;
 pub mod broker;
+pub mod checking;
+pub mod craft;
 pub mod history;
 pub mod random;
 pub mod raw;
@@ -15,6 +17,7 @@ pub mod text;
 pub mod wait;
 
 pub use broker::{Exit, TestBroker};
+pub use checking::Checking;
 pub use random::Random;
 pub use raw::Raw;
 pub use scratch::Scratch;

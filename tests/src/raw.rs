@@ -2,8 +2,10 @@
 
 use crate::wait::PATIENCE;
 use bytes::{Bytes, BytesMut};
-use posthaste_protocol::request::{Consume, Credit, Hello, Kind, Settings, Start};
-use posthaste_protocol::response::Deliver;
+use posthaste_protocol::request::{
+    Consume, Credit, Held, Hello, Kind, Outcome, Settings, Settle, Start,
+};
+use posthaste_protocol::response::{Description, GroupInfo};
 use posthaste_protocol::{
     BatchBuilder, Cut, ErrorCode, Frame, Name, PREFACE, Record, Request, Response, cut_frame,
     destination_seed,
@@ -31,19 +33,11 @@ impl Raw {
     /// When nobody listens.
     pub fn connect(address: &str) -> Raw {
         let stream = TcpStream::connect(address).expect("the broker listens");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a timeout can be set");
-        stream
-            .set_write_timeout(Some(PATIENCE))
-            .expect("a timeout can be set");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("no delay can be set");
-        Raw {
-            stream,
-            buffer: BytesMut::new(),
-            corr: 0,
-            publishes: 0,
-        }
+        // Publishes are numbered from 1, so other requests keep out of their way.
+        Raw { stream, buffer: BytesMut::new(), corr: 1 << 32, publishes: 0 }
     }
 
     /// Connects, says hello, and takes the welcome.
@@ -53,10 +47,18 @@ impl Raw {
     pub fn greet(address: &str) -> Raw {
         let mut raw = Raw::connect(address);
         raw.send(&PREFACE);
-        assert_eq!(raw.read_exactly(8).as_deref(), Some(&PREFACE[..]));
+        raw.skip_preface();
         let welcome = raw.ask(0, &hello());
         assert!(matches!(welcome, Response::Welcome(_)), "{welcome:?}");
         raw
+    }
+
+    /// Takes the broker's preface.
+    ///
+    /// # Panics
+    /// When something else comes.
+    pub fn skip_preface(&mut self) {
+        assert_eq!(self.read_exactly(8).as_deref(), Some(&PREFACE[..]));
     }
 
     /// Sends bytes as they are. A broker that has closed already is no error here: what it said
@@ -125,11 +127,7 @@ impl Raw {
                 return Some((frame, response));
             }
             if self.read_some() == 0 {
-                assert!(
-                    self.buffer.is_empty(),
-                    "closed inside a frame: {:?}",
-                    self.buffer
-                );
+                assert!(self.buffer.is_empty(), "closed inside a frame: {:?}", self.buffer);
                 return None;
             }
         }
@@ -163,9 +161,7 @@ impl Raw {
     pub fn is_closed_within(&mut self, limit: Duration) -> bool {
         let deadline = std::time::Instant::now() + limit;
         while std::time::Instant::now() < deadline {
-            self.stream
-                .set_read_timeout(Some(Duration::from_millis(50)))
-                .expect("it can be set");
+            self.stream.set_read_timeout(Some(Duration::from_millis(50))).expect("it can be set");
             if self.read_some_or(None) == Some(0) {
                 return true;
             }
@@ -178,9 +174,7 @@ impl Raw {
     /// # Panics
     /// When the socket is gone already.
     pub fn half_close(&self) {
-        self.stream
-            .shutdown(Shutdown::Write)
-            .expect("a socket can be half closed");
+        self.stream.shutdown(Shutdown::Write).expect("a socket can be half closed");
     }
 
     fn read_exactly(&mut self, count: usize) -> Option<Bytes> {
@@ -193,8 +187,7 @@ impl Raw {
     }
 
     fn read_some(&mut self) -> usize {
-        self.read_some_or(Some("the broker says nothing"))
-            .unwrap_or_default()
+        self.read_some_or(Some("the broker says nothing")).unwrap_or_default()
     }
 
     /// Bytes read; 0 when the broker has closed, by whatever means; `None` when it is silent.
@@ -208,11 +201,7 @@ impl Raw {
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Some(0),
             Err(error) => {
                 let silent = matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
-                assert!(
-                    silent && complaint.is_none(),
-                    "{}: {error}",
-                    complaint.unwrap_or("read")
-                );
+                assert!(silent && complaint.is_none(), "{}: {error}", complaint.unwrap_or("read"));
                 None
             }
         }
@@ -223,15 +212,15 @@ impl Raw {
     /// # Panics
     /// When it is refused.
     pub fn declare(&mut self, kind: Kind, name: &str) -> u32 {
-        let settings = Settings::default();
-        match self.ask(
-            0,
-            &Request::Declare {
-                kind,
-                name: crate::raw::name(name),
-                settings,
-            },
-        ) {
+        self.declare_with(kind, name, Settings::default())
+    }
+
+    /// [`Raw::declare`] with settings.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn declare_with(&mut self, kind: Kind, name: &str, settings: Settings) -> u32 {
+        match self.ask(0, &Request::Declare { kind, name: crate::raw::name(name), settings }) {
             Response::Declared { id, .. } => id,
             other => panic!("{name} is not declared: {other:?}"),
         }
@@ -240,11 +229,7 @@ impl Raw {
     /// Sends a publish under the next publish number, which it gives.
     pub fn publish(&mut self, target: u32, batch: Bytes) -> u64 {
         self.publishes += 1;
-        let request = Request::Publish {
-            target,
-            durability: 0,
-            batch,
-        };
+        let request = Request::Publish { target, durability: 0, batch };
         let frame = encode(0, self.publishes, &request);
         self.send(&frame);
         self.publishes
@@ -293,17 +278,97 @@ impl Raw {
         assert!(matches!(answer, Response::Consuming { .. }), "{answer:?}");
     }
 
-    /// Waits for the next delivery.
+    /// Takes messages of a queue or topic until it has so many.
     ///
     /// # Panics
-    /// When the connection ends instead.
-    pub fn delivery(&mut self) -> Deliver {
-        loop {
-            let (_, response) = self.heard().expect("a delivery");
-            if let Response::Deliver(deliver) = response {
-                return deliver;
+    /// When the connection ends instead, or a batch is not as its producer made it.
+    pub fn take(&mut self, destination: &str, count: usize) -> Vec<Got> {
+        let seed = destination_seed(&name(destination));
+        let mut got = Vec::new();
+        while got.len() < count {
+            let (frame, response) = self.heard().expect("a delivery");
+            let Response::Deliver(deliver) = response else {
+                continue;
+            };
+            for piece in deliver.pieces {
+                let (attempt, redelivered) = (piece.attempt, piece.redelivered);
+                for record in piece.records(seed) {
+                    let (offset, record) = record.expect("an intact batch");
+                    got.push(Got {
+                        offset,
+                        body: record.value,
+                        attempt,
+                        redelivered,
+                        epoch: deliver.epoch,
+                        channel: frame.header.channel,
+                    });
+                }
             }
         }
+        got
+    }
+
+    /// Settles a delivery, waits until that is durable, and says whether the lease was held.
+    ///
+    /// # Panics
+    /// When the broker answers with something else.
+    pub fn settle(&mut self, got: &Got, outcome: Outcome) -> bool {
+        let items = vec![Settle { held: got.held(), outcome }];
+        match self.ask(got.channel, &Request::Settle { confirm: true, items }) {
+            Response::Settled { stale } => stale.is_empty(),
+            other => panic!("a settle was answered by {other:?}"),
+        }
+    }
+
+    /// Describes a queue or topic.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn describe(&mut self, destination: &str) -> Description {
+        match self.ask(0, &Request::Describe { name: name(destination) }) {
+            Response::Described(description) => description,
+            other => panic!("{destination} is not described: {other:?}"),
+        }
+    }
+
+    /// Counts of a queue.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn counts(&mut self, queue: &str) -> GroupInfo {
+        self.describe(queue).groups.remove(0)
+    }
+}
+
+/// A message that was delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Got {
+    /// Its number in the queue or topic.
+    pub offset: u64,
+    /// What the producer sent.
+    pub body: Bytes,
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// Whether it may have been delivered before.
+    pub redelivered: bool,
+    /// The epoch of its lease.
+    pub epoch: u64,
+    /// The consumer that got it.
+    pub channel: u16,
+}
+
+impl Got {
+    /// What goes back with a settle.
+    pub fn held(&self) -> Held {
+        Held { first: self.offset, count: 1, epoch: self.epoch }
+    }
+
+    /// The body as text.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("a body of text")
     }
 }
 
@@ -317,12 +382,7 @@ pub fn encode(channel: u16, corr: u64, request: &Request) -> BytesMut {
 /// The hello of a well-behaved client.
 pub fn hello() -> Request {
     let client = "posthaste-tests".to_owned();
-    Request::Hello(Hello {
-        features: 0,
-        client,
-        frame_bytes_max: 4 << 20,
-        idle_ms: 15_000,
-    })
+    Request::Hello(Hello { features: 0, client, frame_bytes_max: 4 << 20, idle_ms: 15_000 })
 }
 
 /// A name that is one.
@@ -335,18 +395,8 @@ pub fn name(text: &str) -> Name {
 
 /// A consumer of a queue.
 pub fn consume(queue: &str, messages: u32) -> Consume {
-    let credit = Credit {
-        messages,
-        bytes: 1 << 20,
-        begun: 0,
-    };
-    Consume {
-        name: name(queue),
-        group: None,
-        start: Start::Earliest,
-        lease_ms: None,
-        credit,
-    }
+    let credit = Credit { messages, bytes: 1 << 20, begun: 0 };
+    Consume { name: name(queue), group: None, start: Start::Earliest, lease_ms: None, credit }
 }
 
 /// A batch for a destination, outside of any producer session.
@@ -356,12 +406,7 @@ pub fn consume(queue: &str, messages: u32) -> Consume {
 pub fn batch(destination: &str, bodies: &[&[u8]]) -> Bytes {
     let mut builder = BatchBuilder::new();
     for body in bodies {
-        builder
-            .push(&Record {
-                value: body,
-                ..Record::default()
-            })
-            .expect("it fits");
+        builder.push(&Record { value: body, ..Record::default() }).expect("it fits");
     }
     builder.finish(destination_seed(&name(destination)), 0, 0, 0)
 }

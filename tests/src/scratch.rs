@@ -13,10 +13,8 @@ impl Scratch {
     pub fn new(name: &str) -> Scratch {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!(
-            "posthaste-tests-{name}-{}-{count}",
-            std::process::id()
-        ));
+        let path = std::env::temp_dir()
+            .join(format!("posthaste-tests-{name}-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&path).expect("a temporary directory can be made");
         Scratch(path)
     }

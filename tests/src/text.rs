@@ -28,11 +28,7 @@ pub fn write(out: &mut impl Write, bytes: u64, seed: u64) -> io::Result<()> {
             0 => {}
             1 => line.push_str("The same line, again and again.\t\r"),
             kind => {
-                let count = if kind == 2 {
-                    2_000
-                } else {
-                    random.within(1..20)
-                };
+                let count = if kind == 2 { 2_000 } else { random.within(1..20) };
                 line.push_str(&number.to_string());
                 for _ in 0..count {
                     line.push(if random.once_in(30) { '\t' } else { ' ' });
@@ -93,10 +89,7 @@ pub fn compare(input: Lines, first: Lines, again: Lines) -> Difference {
     let mut difference = Difference::default();
     let (mut a, mut b, mut c) = (&input[..], &first[..], &again[..]);
     loop {
-        let next = [a.first(), b.first(), c.first()]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = [a.first(), b.first(), c.first()].into_iter().flatten().min();
         let Some(&hash) = next else { return difference };
         let went_in = take(&mut a, hash);
         let came_first = take(&mut b, hash);
@@ -124,8 +117,7 @@ mod tests {
 
     fn lines(text: &str) -> Lines {
         let mut lines = Lines::default();
-        text.split_whitespace()
-            .for_each(|line| lines.add(line.as_bytes()));
+        text.split_whitespace().for_each(|line| lines.add(line.as_bytes()));
         lines
     }
 
@@ -134,34 +126,10 @@ mod tests {
         let compared = |first, again| compare(lines("a b b c"), lines(first), lines(again));
         assert_eq!(compared("a b b c", ""), Difference::default());
         assert_eq!(compared("a b b", "c"), Difference::default());
-        assert_eq!(
-            compared("a b b c", "c"),
-            Difference {
-                repeated: 1,
-                ..Difference::default()
-            }
-        );
-        assert_eq!(
-            compared("a b c", ""),
-            Difference {
-                missing: 1,
-                ..Difference::default()
-            }
-        );
-        assert_eq!(
-            compared("a b b c c", ""),
-            Difference {
-                unflagged: 1,
-                ..Difference::default()
-            }
-        );
-        assert_eq!(
-            compared("a b b c d", "e"),
-            Difference {
-                alien: 2,
-                ..Difference::default()
-            }
-        );
+        assert_eq!(compared("a b b c", "c"), Difference { repeated: 1, ..Difference::default() });
+        assert_eq!(compared("a b c", ""), Difference { missing: 1, ..Difference::default() });
+        assert_eq!(compared("a b b c c", ""), Difference { unflagged: 1, ..Difference::default() });
+        assert_eq!(compared("a b b c d", "e"), Difference { alien: 2, ..Difference::default() });
     }
 
     #[test]

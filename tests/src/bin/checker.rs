@@ -93,29 +93,17 @@ async fn main() -> Result<(), Failure> {
 async fn connect(url: &str, name: &str) -> Result<Client, Failure> {
     let soon = Backoff::fixed(Duration::from_millis(20));
     let builder = Client::builder().url(url).name(name).reconnect(soon);
-    Ok(builder
-        .publish_timeout(Duration::from_secs(120))
-        .connect()
-        .await?)
+    Ok(builder.publish_timeout(Duration::from_secs(120)).connect().await?)
 }
 
 async fn check(checker: Checker, url: String) -> Result<(), Failure> {
     let admin = connect(&url, "admin").await?;
     let retry = Backoff::fixed(Duration::from_millis(1));
-    admin
-        .queue(QUEUE)
-        .declare()
-        .max_attempts(1_000_000)
-        .retry(retry.clone())
-        .await?;
+    admin.queue(QUEUE).declare().max_attempts(1_000_000).retry(retry.clone()).await?;
     admin.topic(TOPIC).declare().await?;
     for group in GROUPS {
         let group = admin.topic(TOPIC).group(group);
-        group
-            .declare()
-            .max_attempts(1_000_000)
-            .retry(retry.clone())
-            .await?;
+        group.declare().max_attempts(1_000_000).retry(retry.clone()).await?;
     }
 
     let consumers = connect(&url, "consumers").await?;
@@ -124,30 +112,16 @@ async fn check(checker: Checker, url: String) -> Result<(), Failure> {
         spawn_local(consume(checker.clone(), consumer, QUEUE.to_owned(), seed));
     }
     let alone = connect(&url, "a consumer alone").await?;
-    spawn_local(consume(
-        checker.clone(),
-        alone.queue(QUEUE).consume().await?,
-        QUEUE.to_owned(),
-        2,
-    ));
+    spawn_local(consume(checker.clone(), alone.queue(QUEUE).consume().await?, QUEUE.to_owned(), 2));
     for group in GROUPS {
         let consumer = alone.topic(TOPIC).group(group).consume().await?;
-        spawn_local(consume(
-            checker.clone(),
-            consumer,
-            format!("{TOPIC}/{group}"),
-            3,
-        ));
+        spawn_local(consume(checker.clone(), consumer, format!("{TOPIC}/{group}"), 3));
     }
 
     let publishers = connect(&url, "publishers").await?;
     for producer in 1..=3 {
         checker.0.borrow_mut().publishers += 1;
-        spawn_local(publish_one_by_one(
-            checker.clone(),
-            publishers.clone(),
-            producer,
-        ));
+        spawn_local(publish_one_by_one(checker.clone(), publishers.clone(), producer));
     }
     checker.0.borrow_mut().publishers += 1;
     spawn_local(publish_many(checker.clone(), publishers, 4));
@@ -188,11 +162,7 @@ async fn publish_one_by_one(checker: Checker, client: Client, producer: u32) {
         let id = Id { producer, n };
         checker.note(Event::Publish(to, id));
         let body = body(id);
-        let publish = if to == TOPIC {
-            topic.publish(&body)
-        } else {
-            queue.publish(&body)
-        };
+        let publish = if to == TOPIC { topic.publish(&body) } else { queue.publish(&body) };
         match publish.await {
             Ok(receipt) => checker.note(Event::Confirmed(to, id, receipt.position)),
             Err(error) => eprintln!("{id:?}: {error}"),
@@ -203,11 +173,7 @@ async fn publish_one_by_one(checker: Checker, client: Client, producer: u32) {
 
 /// The fourth publisher: batches, many under way.
 async fn publish_many(checker: Checker, client: Client, producer: u32) {
-    let pipeline = client
-        .queue(QUEUE)
-        .producer()
-        .max_batch(20, 64 << 10)
-        .build();
+    let pipeline = client.queue(QUEUE).producer().max_batch(20, 64 << 10).build();
     let mut n = 0;
     while !checker.is_draining() {
         checker.room().await;
@@ -244,13 +210,7 @@ async fn consume(checker: Checker, mut consumer: Consumer, group: String, seed: 
         };
         let id = id_of(delivery.payload());
         let (at, attempt) = (delivery.position(), delivery.attempt());
-        checker.note(Event::Delivered(
-            &group,
-            id,
-            at,
-            attempt,
-            delivery.redelivered(),
-        ));
+        checker.note(Event::Delivered(&group, id, at, attempt, delivery.redelivered()));
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
@@ -315,9 +275,7 @@ fn body(id: Id) -> Bytes {
 fn filling(id: Id) -> String {
     let mut random = Random::new(id.n.wrapping_mul(31).wrapping_add(u64::from(id.producer)));
     let count = random.within(0..if id.n.is_multiple_of(50) { 4_000 } else { 30 });
-    (0..count)
-        .map(|_| format!("{:x}", random.number() % 16))
-        .collect()
+    (0..count).map(|_| format!("{:x}", random.number() % 16)).collect()
 }
 
 /// # Panics
@@ -326,10 +284,8 @@ fn id_of(bytes: &[u8]) -> Id {
     let text = std::str::from_utf8(bytes).expect("a body is text");
     let mut words = text.splitn(3, ' ');
     let mut word = || words.next().expect("three words");
-    let id = Id {
-        producer: word().parse().expect("a producer"),
-        n: word().parse().expect("a number"),
-    };
+    let id =
+        Id { producer: word().parse().expect("a producer"), n: word().parse().expect("a number") };
     assert_eq!(word(), filling(id), "the body of {id:?} was changed");
     id
 }
