@@ -12,6 +12,10 @@ impl Random {
             since.as_nanos() as u64
         });
         println!("SEED={seed}");
+        Random::from(seed)
+    }
+
+    pub(crate) fn from(seed: u64) -> Random {
         Random(seed | 1)
     }
 
