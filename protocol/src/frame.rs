@@ -66,6 +66,22 @@ pub enum Cut {
     NeedMore(usize),
 }
 
+/// What was at the front of a buffer, decoded at once. See [`Request::cut`](crate::Request::cut)
+/// and [`Response::cut`](crate::Response::cut).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CutOf<T> {
+    /// A frame; it is not in the buffer any more.
+    Frame {
+        /// Its header.
+        header: FrameHeader,
+        /// What it says, or why it says nothing; then the connection goes on, unless
+        /// [`DecodeError::closes_connection`].
+        said: Result<T, DecodeError>,
+    },
+    /// Not enough; this many bytes, at least, are missing.
+    NeedMore(usize),
+}
+
 /// What was at the front of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutPreface {
@@ -97,30 +113,77 @@ pub fn cut_preface(buf: &mut BytesMut) -> Result<CutPreface, DecodeError> {
 /// # Errors
 ///
 /// Each error means that the bytes behind it cannot be trusted: the connection must close.
-#[inline]
 pub fn cut_frame(buf: &mut BytesMut, frame_bytes_max: u32) -> Result<Cut, DecodeError> {
+    let header = match check_front(buf, frame_bytes_max)? {
+        Front::Frame(header) => header,
+        Front::NeedMore(bytes) => return Ok(Cut::NeedMore(bytes)),
+    };
+    let meta_len = header.meta_len as usize;
+    buf.advance(HEADER);
+    let meta = take(buf, meta_len);
+    let payload = take(buf, header.len as usize - HEADER - meta_len);
+    Ok(Cut::Frame(Frame { header, meta, payload }))
+}
+
+/// A checked frame as one piece of bytes, cut off the front of a buffer.
+pub(crate) struct Whole {
+    pub(crate) header: FrameHeader,
+    pub(crate) bytes: Bytes,
+}
+
+impl Whole {
+    /// As [`cut_frame`], with one reference count for all of the frame.
+    #[inline]
+    pub(crate) fn cut(
+        buf: &mut BytesMut,
+        frame_bytes_max: u32,
+    ) -> Result<Result<Whole, usize>, DecodeError> {
+        Ok(match check_front(buf, frame_bytes_max)? {
+            Front::Frame(header) => {
+                let bytes = buf.split_to(header.len as usize).freeze();
+                Ok(Whole { header, bytes })
+            }
+            Front::NeedMore(bytes) => Err(bytes),
+        })
+    }
+
+    pub(crate) fn meta(&self) -> &[u8] {
+        self.bytes.get(HEADER..self.payload_start()).unwrap_or_default()
+    }
+
+    pub(crate) fn payload_start(&self) -> usize {
+        HEADER + self.header.meta_len as usize
+    }
+}
+
+enum Front {
+    Frame(FrameHeader),
+    NeedMore(usize),
+}
+
+/// Checks the frame at the front of a buffer: lengths as soon as they are there, the checksum once
+/// all of it is.
+#[inline]
+fn check_front(buf: &BytesMut, frame_bytes_max: u32) -> Result<Front, DecodeError> {
     let Some(head) = buf.first_chunk::<HEADER>() else {
         if let Some(len) = buf.first_chunk::<4>() {
             check_len(u32::from_le_bytes(*len), frame_bytes_max)?;
         }
-        return Ok(Cut::NeedMore(HEADER - buf.len()));
+        return Ok(Front::NeedMore(HEADER - buf.len()));
     };
     let (header, crc) = FrameHeader::parse(head);
     check_len(header.len, frame_bytes_max)?;
     check_meta_len(&header)?;
     let (len, meta_len) = (header.len as usize, header.meta_len as usize);
     if buf.len() < len {
-        return Ok(Cut::NeedMore(len - buf.len()));
+        return Ok(Front::NeedMore(len - buf.len()));
     }
     let meta = buf.get(HEADER..HEADER + meta_len).unwrap_or_default();
     if checksum(head, meta) != crc {
         let what = "the checksum of the frame does not match";
         return Err(DecodeError::framing(ErrorCode::ChecksumMismatch, 20, what));
     }
-    buf.advance(HEADER);
-    let meta = take(buf, meta_len);
-    let payload = take(buf, len - HEADER - meta_len);
-    Ok(Cut::Frame(Frame { header, meta, payload }))
+    Ok(Front::Frame(header))
 }
 
 /// An empty section costs no reference count.
@@ -157,10 +220,19 @@ fn check_meta_len(header: &FrameHeader) -> Result<(), DecodeError> {
 
 #[inline]
 fn checksum(head: &[u8; HEADER], meta: &[u8]) -> u32 {
-    let (covered, _) = head.split_at(HEADER - 4);
+    const COVERED: usize = HEADER - 4;
+    let (covered, _) = head.split_at(COVERED);
     let mut hasher = Hasher::new();
-    hasher.update(covered);
-    hasher.update(meta);
+    // Publishes, most frames of all, have eight bytes of fields: one pass costs half of two.
+    if let Ok(meta) = <&[u8; 8]>::try_from(meta) {
+        let mut joined = [0; COVERED + 8];
+        joined[..COVERED].copy_from_slice(covered);
+        joined[COVERED..].copy_from_slice(meta);
+        hasher.update(&joined);
+    } else {
+        hasher.update(covered);
+        hasher.update(meta);
+    }
     hasher.finalize()
 }
 

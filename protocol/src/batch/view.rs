@@ -1,8 +1,9 @@
 //! Reading the records of a batch, as slices of it. Any bytes may come: errors, never panics.
 
-use super::record::{sized, split_fields, split_record};
+use super::record::{ID, KEY, sized, split_fields, split_record};
 use super::{BatchHeader, HEADER, Seed, malformed, verify_batch};
 use crate::error::DecodeError;
+use crate::limits::{HEADERS_BYTES_MAX, HEADERS_MAX, ID_BYTES_MAX, KEY_BYTES_MAX};
 use crate::response::Piece;
 use bytes::{Buf, Bytes};
 
@@ -11,24 +12,44 @@ use bytes::{Buf, Bytes};
 pub struct RecordView {
     /// The body: a slice of the batch.
     pub value: Bytes,
-    /// Everything between flags and value; empty in a plain record.
-    fields: Bytes,
-    /// Where key, headers and id lie in `fields`.
-    key: Option<Span>,
-    headers: Span,
-    id: Option<Span>,
     /// Not delivered before this wall-clock time, in milliseconds since 1970.
     pub not_before_ms: Option<u64>,
     /// Of no use after this wall-clock time, in milliseconds since 1970.
     pub expires_ms: Option<u64>,
+    /// Everything between flags and value; empty in a plain record.
+    fields: Bytes,
+    /// Where key, headers and id lie in `fields`. Without them no bytes.
+    key: Span,
+    headers: Span,
+    id: Span,
+    flags: u8,
     /// Higher goes first, where that is asked for.
     pub priority: Option<u8>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A part of a record's fields, which are smaller than 64 KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Span {
-    start: usize,
-    end: usize,
+    start: u16,
+    len: u16,
+}
+
+// Key, headers with up to three bytes of lengths each, times, priority, id.
+const _: () = assert!(
+    KEY_BYTES_MAX + HEADERS_BYTES_MAX + 6 * HEADERS_MAX + ID_BYTES_MAX + 32 <= u16::MAX as u32
+);
+
+impl Span {
+    fn new(start: usize, len: usize) -> Span {
+        // LIMIT: the fields were checked; see the assertion above.
+        let narrow = |number| u16::try_from(number).unwrap_or(u16::MAX);
+        Span { start: narrow(start), len: narrow(len) }
+    }
+
+    fn of(self, fields: &[u8]) -> &[u8] {
+        let start = usize::from(self.start);
+        fields.get(start..start + usize::from(self.len)).unwrap_or_default()
+    }
 }
 
 impl RecordView {
@@ -36,35 +57,35 @@ impl RecordView {
     fn plain(value: Bytes) -> RecordView {
         RecordView {
             value,
-            fields: Bytes::new(),
-            key: None,
-            headers: Span { start: 0, end: 0 },
-            id: None,
             not_before_ms: None,
             expires_ms: None,
+            fields: Bytes::new(),
+            key: Span::default(),
+            headers: Span::default(),
+            id: Span::default(),
+            flags: 0,
             priority: None,
         }
     }
 
     /// Messages of one key keep their order.
     pub fn key(&self) -> Option<&str> {
-        self.text(self.key?)
+        if self.flags & KEY == 0 { None } else { self.text(self.key) }
     }
 
     /// The application's own id.
     pub fn id(&self) -> Option<&str> {
-        self.text(self.id?)
+        if self.flags & ID == 0 { None } else { self.text(self.id) }
     }
 
     /// Names and values, in the order in which they were given.
     pub fn headers(&self) -> Headers<'_> {
-        let rest = self.fields.get(self.headers.start..self.headers.end).unwrap_or_default();
-        Headers { rest }
+        Headers { rest: self.headers.of(&self.fields) }
     }
 
     /// It was checked to be UTF-8 when the record was read.
     fn text(&self, span: Span) -> Option<&str> {
-        self.fields.get(span.start..span.end).and_then(|bytes| std::str::from_utf8(bytes).ok())
+        std::str::from_utf8(span.of(&self.fields)).ok()
     }
 }
 
@@ -137,19 +158,19 @@ impl Records {
         self.position = self.batch.len();
     }
 
+    /// A record that has more than a value.
+    #[inline(never)]
     fn view(&self, flags: u8, start: usize, end: usize) -> Result<RecordView, DecodeError> {
-        if flags == 0 {
-            return Ok(RecordView::plain(self.batch.slice(start..end)));
-        }
         let body = self.batch.get(start..end).unwrap_or_default();
         let (fields, value) = split_fields(flags, body, end)?;
-        let span = |start: usize, len: usize| Span { start, end: start + len };
+        let len = |text: Option<&str>| text.map_or(0, str::len);
         Ok(RecordView {
             value: self.batch.slice(end - value.len()..end),
             fields: self.batch.slice(start..end - value.len()),
-            key: fields.key.map(|key| span(fields.key_start, key.len())),
-            headers: span(fields.headers_start, fields.headers.len()),
-            id: fields.id.map(|id| span(fields.id_start, id.len())),
+            key: Span::new(fields.key_start, len(fields.key)),
+            headers: Span::new(fields.headers_start, fields.headers.len()),
+            id: Span::new(fields.id_start, len(fields.id)),
+            flags,
             not_before_ms: fields.not_before_ms,
             expires_ms: fields.expires_ms,
             priority: fields.priority,
@@ -166,6 +187,9 @@ impl Iterator for Records {
             Ok(record) => record,
             Err(error) => return Some(Err(error)),
         };
+        if flags == 0 {
+            return Some(Ok(RecordView::plain(self.batch.slice(start..end))));
+        }
         let view = self.view(flags, start, end);
         if view.is_err() {
             self.stop();
@@ -248,32 +272,34 @@ impl PieceRecords {
         }
     }
 
-    fn step(&mut self) -> Result<RecordView, DecodeError> {
-        loop {
-            if let Some(record) = self.records.as_mut().and_then(Iterator::next) {
-                return record;
-            }
-            self.open()?;
-        }
+    /// Nothing comes after this error.
+    fn fail<T>(&mut self, error: DecodeError) -> Option<Result<T, DecodeError>> {
+        self.until = 0;
+        Some(Err(error))
     }
 }
 
 impl Iterator for PieceRecords {
     type Item = Result<(u64, RecordView), DecodeError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Result<(u64, RecordView), DecodeError>> {
         if self.index.max(self.from) >= self.until {
             return None;
         }
-        match self.step() {
-            Ok(record) => {
-                let offset = self.base_offset.saturating_add(u64::from(self.index));
-                self.index += 1;
-                Some(Ok((offset, record)))
-            }
-            Err(error) => {
-                self.until = 0;
-                Some(Err(error))
+        loop {
+            match self.records.as_mut().and_then(Iterator::next) {
+                Some(Ok(record)) => {
+                    let offset = self.base_offset.saturating_add(u64::from(self.index));
+                    self.index += 1;
+                    return Some(Ok((offset, record)));
+                }
+                Some(Err(error)) => return self.fail(error),
+                None => {
+                    if let Err(error) = self.open() {
+                        return self.fail(error);
+                    }
+                }
             }
         }
     }

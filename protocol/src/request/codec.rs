@@ -4,13 +4,13 @@ use super::TargetId;
 use super::fields::{lease_ms, limit};
 use super::{Consume, Credit, DeadAction, Held, Hello, Kind, Request, Settings, Settle, Start};
 use crate::error::{DecodeError, ErrorCode};
-use crate::frame::{Draft, Frame, put_head};
+use crate::frame::{CutOf, Draft, Frame, FrameHeader, Whole, put_head};
 use crate::limits::{
     AUTH_BYTES_MAX, LIST_MAX, MECHANISM_BYTES_MAX, READ_MESSAGES_MAX, SETTLE_ITEMS_MAX,
 };
 use crate::names::{GroupName, Name};
 use crate::wire::{Reader, put_bool, put_bytes, put_count, put_name, put_text};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Numbers of the commands that a client sends.
 #[expect(missing_docs, reason = "the names are those of the variants of Request")]
@@ -154,32 +154,64 @@ impl Request {
     /// An error is answered under the frame's id; the connection goes on unless
     /// [`DecodeError::closes_connection`].
     pub fn decode(frame: &Frame) -> Result<Request, DecodeError> {
-        let header = &frame.header;
-        if header.kind == kind::PUBLISH && header.flags == 0 && header.channel == 0 {
-            return decode_publish(frame);
-        }
-        if header.kind == 0 || header.kind > kind::STATS {
-            return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command"));
-        }
-        if header.flags != 0 {
-            return Err(DecodeError::new(ErrorCode::Unsupported, 5, "an unknown flag"));
-        }
-        if is_for_a_consumer(header.kind) != (header.channel != 0) {
-            let what = "commands of consumers need a channel from 1, all others channel 0";
-            return Err(DecodeError::new(ErrorCode::InvalidArgument, 6, what));
-        }
-        let mut reader = Reader::new(&frame.meta);
-        let request = match header.kind {
-            kind::CONSUME..=kind::CANCEL => decode_consumer(header.kind, &mut reader)?,
-            kind::READ..=kind::STATS => decode_tool(header.kind, &mut reader)?,
-            _ => decode_connection(header.kind, &mut reader)?,
-        };
-        reader.finish()?;
-        if !frame.payload.is_empty() {
-            return Err(reader.malformed("this command has no payload"));
+        let mut request = decode_meta(&frame.header, &frame.meta, frame.payload.len())?;
+        if let Request::Publish { batch, .. } = &mut request {
+            *batch = frame.payload.clone();
         }
         Ok(request)
     }
+
+    /// [`cut_frame`](crate::cut_frame) and [`Request::decode`] in one, for the side that reads
+    /// millions: a publish costs one reference count.
+    ///
+    /// # Errors
+    ///
+    /// Each error means that the bytes behind it cannot be trusted: the connection must close.
+    pub fn cut(buf: &mut BytesMut, frame_bytes_max: u32) -> Result<CutOf<Request>, DecodeError> {
+        let mut whole = match Whole::cut(buf, frame_bytes_max)? {
+            Ok(whole) => whole,
+            Err(bytes) => return Ok(CutOf::NeedMore(bytes)),
+        };
+        let (header, start) = (whole.header, whole.payload_start());
+        let mut said = decode_meta(&header, whole.meta(), whole.bytes.len() - start);
+        if let Ok(Request::Publish { batch, .. }) = &mut said {
+            whole.bytes.advance(start);
+            *batch = whole.bytes;
+        }
+        Ok(CutOf::Frame { header, said })
+    }
+}
+
+/// Reads everything but the batch of a publish.
+fn decode_meta(
+    header: &FrameHeader,
+    meta: &[u8],
+    payload_len: usize,
+) -> Result<Request, DecodeError> {
+    if header.kind == kind::PUBLISH && header.flags == 0 && header.channel == 0 {
+        return decode_publish(meta, payload_len);
+    }
+    if header.kind == 0 || header.kind > kind::STATS {
+        return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command"));
+    }
+    if header.flags != 0 {
+        return Err(DecodeError::new(ErrorCode::Unsupported, 5, "an unknown flag"));
+    }
+    if is_for_a_consumer(header.kind) != (header.channel != 0) {
+        let what = "commands of consumers need a channel from 1, all others channel 0";
+        return Err(DecodeError::new(ErrorCode::InvalidArgument, 6, what));
+    }
+    let mut reader = Reader::new(meta);
+    let request = match header.kind {
+        kind::CONSUME..=kind::CANCEL => decode_consumer(header.kind, &mut reader)?,
+        kind::READ..=kind::STATS => decode_tool(header.kind, &mut reader)?,
+        _ => decode_connection(header.kind, &mut reader)?,
+    };
+    reader.finish()?;
+    if payload_len != 0 {
+        return Err(reader.malformed("this command has no payload"));
+    }
+    Ok(request)
 }
 
 fn put_names(out: &mut BytesMut, name: &Name, group: Option<&GroupName>) {
@@ -210,18 +242,18 @@ pub fn encode_publish_head(
 }
 
 #[inline]
-fn decode_publish(frame: &Frame) -> Result<Request, DecodeError> {
-    let mut reader = Reader::new(&frame.meta);
+fn decode_publish(meta: &[u8], payload_len: usize) -> Result<Request, DecodeError> {
+    let mut reader = Reader::new(meta);
     let target = reader.u32()?;
     let [durability, reserved @ ..] = reader.array::<4>()?;
     if reserved != [0; 3] {
         return Err(reader.unsupported("reserved bytes of a publish are not zero"));
     }
     reader.finish()?;
-    if frame.payload.is_empty() {
+    if payload_len == 0 {
         return Err(reader.malformed("a publish without a batch"));
     }
-    Ok(Request::Publish { target, durability, batch: frame.payload.clone() })
+    Ok(Request::Publish { target, durability, batch: Bytes::new() })
 }
 
 fn decode_connection(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError> {

@@ -6,7 +6,7 @@ use super::{
     Confirmed, DeadLetter, Declared, Deliver, Description, Piece, Response, Stats, Welcome,
 };
 use crate::error::{DecodeError, ErrorCode, ErrorReply};
-use crate::frame::{Draft, FLAG_ERROR, Frame};
+use crate::frame::{CutOf, Draft, FLAG_ERROR, Frame, FrameHeader, Whole};
 use crate::limits::{LIST_MAX, META_BYTES_MAX};
 use crate::request::Held;
 use crate::wire::{Reader, put_bool, put_count};
@@ -141,18 +141,39 @@ impl Response {
 
     /// Reads what the broker said. The batches of pieces are slices of the frame, not verified.
     pub fn decode(frame: &Frame) -> Result<Response, DecodeError> {
-        let header = &frame.header;
-        let flags = if header.kind == kind::ERROR { FLAG_ERROR } else { 0 };
-        if header.flags != flags {
-            return Err(DecodeError::new(ErrorCode::Unsupported, 5, "an unknown flag"));
-        }
-        let mut reader = Reader::new(&frame.meta);
-        let mut batches = Batches::new(&frame.payload);
-        let response = decode_fields(header.kind, &mut reader, &mut batches)?;
-        reader.finish()?;
-        batches.finish(header.meta_len)?;
-        Ok(response)
+        decode_meta(&frame.header, &frame.meta, Batches::new(&frame.payload, 0))
     }
+
+    /// [`cut_frame`](crate::cut_frame) and [`Response::decode`] in one.
+    ///
+    /// # Errors
+    ///
+    /// Each error means that the bytes behind it cannot be trusted: the connection must close.
+    pub fn cut(buf: &mut BytesMut, frame_bytes_max: u32) -> Result<CutOf<Response>, DecodeError> {
+        let whole = match Whole::cut(buf, frame_bytes_max)? {
+            Ok(whole) => whole,
+            Err(bytes) => return Ok(CutOf::NeedMore(bytes)),
+        };
+        let batches = Batches::new(&whole.bytes, whole.payload_start());
+        let said = decode_meta(&whole.header, whole.meta(), batches);
+        Ok(CutOf::Frame { header: whole.header, said })
+    }
+}
+
+fn decode_meta(
+    header: &FrameHeader,
+    meta: &[u8],
+    mut batches: Batches<'_>,
+) -> Result<Response, DecodeError> {
+    let flags = if header.kind == kind::ERROR { FLAG_ERROR } else { 0 };
+    if header.flags != flags {
+        return Err(DecodeError::new(ErrorCode::Unsupported, 5, "an unknown flag"));
+    }
+    let mut reader = Reader::new(meta);
+    let response = decode_fields(header.kind, &mut reader, &mut batches)?;
+    reader.finish()?;
+    batches.finish(header.meta_len)?;
+    Ok(response)
 }
 
 fn decode_fields(

@@ -9,9 +9,9 @@
 use super::{Piece, kind};
 use crate::error::{DecodeError, ErrorCode};
 use crate::frame::Draft;
-use crate::limits::{BATCH_HEADER_BYTES, PIECE_BYTES, PIECES_MAX};
+use crate::limits::{BATCH_HEADER_BYTES, FRAME_HEADER_BYTES, PIECE_BYTES, PIECES_MAX};
 use crate::wire::{Reader, put_count};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 const PIECE: usize = PIECE_BYTES as usize;
 const FLAG_REDELIVERED: u32 = 1;
@@ -109,33 +109,38 @@ pub(super) fn put_deliver(
     pieces: impl ExactSizeIterator<Item = PieceHead>,
     out: &mut BytesMut,
 ) {
-    out.put_u64_le(epoch);
-    out.put_u32_le(lease_ms);
+    let mut fixed = [0; 12];
+    fixed[0..8].copy_from_slice(&epoch.to_le_bytes());
+    fixed[8..12].copy_from_slice(&lease_ms.to_le_bytes());
+    out.extend_from_slice(&fixed);
     put_count(out, pieces.len());
     pieces.for_each(|piece| piece.put(out));
 }
 
 /// Hands out the batches of pieces, which lie in the payload in the order of the table.
 pub(super) struct Batches<'a> {
-    payload: &'a Bytes,
-    used: usize,
+    /// The payload, and perhaps what comes before it.
+    bytes: &'a Bytes,
+    start: usize,
+    next: usize,
 }
 
 impl<'a> Batches<'a> {
-    pub(super) fn new(payload: &'a Bytes) -> Batches<'a> {
-        Batches { payload, used: 0 }
+    /// The batches in `bytes` from `start` on.
+    pub(super) fn new(bytes: &'a Bytes, start: usize) -> Batches<'a> {
+        Batches { bytes, start, next: start }
     }
 
     /// The next piece of the table, with its batches.
     pub(super) fn piece(&mut self, reader: &mut Reader<'_>) -> Result<Piece, DecodeError> {
         let before = reader.clone();
         let head = PieceHead::decode(reader)?;
-        let end = self.used.saturating_add(head.len as usize);
-        if end > self.payload.len() {
+        let end = self.next.saturating_add(head.len as usize);
+        if end > self.bytes.len() {
             return Err(before.malformed("a piece goes on behind the end of the payload"));
         }
-        let batches = self.payload.slice(self.used..end);
-        self.used = end;
+        let batches = self.bytes.slice(self.next..end);
+        self.next = end;
         Ok(head.with(batches))
     }
 
@@ -146,11 +151,12 @@ impl<'a> Batches<'a> {
 
     /// All of the payload was handed out.
     pub(super) fn finish(&self, meta_len: u32) -> Result<(), DecodeError> {
-        if self.used == self.payload.len() {
+        if self.next == self.bytes.len() {
             return Ok(());
         }
-        let at = (meta_len as usize).saturating_add(24).saturating_add(self.used);
+        let used = self.next - self.start;
+        let at = (FRAME_HEADER_BYTES as usize).saturating_add(meta_len as usize);
         let what = "bytes of the payload belong to nothing";
-        Err(DecodeError::new(ErrorCode::MalformedFrame, at, what))
+        Err(DecodeError::new(ErrorCode::MalformedFrame, at.saturating_add(used), what))
     }
 }

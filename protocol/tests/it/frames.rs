@@ -3,7 +3,7 @@
 use crate::random::Random;
 use crate::wire::{Said, cut, frame};
 use bytes::BytesMut;
-use posthaste_protocol::frame::{Cut, CutPreface, PREFACE, cut_frame, cut_preface};
+use posthaste_protocol::frame::{Cut, CutOf, CutPreface, PREFACE, cut_frame, cut_preface};
 use posthaste_protocol::{ErrorCode, Request};
 
 fn ping(echo: u64) -> Vec<u8> {
@@ -34,6 +34,28 @@ fn frames_are_cut_however_their_bytes_arrive() {
                         break;
                     }
                 }
+            }
+        }
+        assert_eq!(got, sent);
+        assert!(buf.is_empty());
+    }
+}
+
+#[test]
+fn requests_are_cut_and_decoded_in_one_however_their_bytes_arrive() {
+    let mut random = Random::from_env(13);
+    let sent: Vec<Request> = (0..210).map(|turn| random.request(turn)).collect();
+    let mut stream = BytesMut::new();
+    for request in &sent {
+        request.encode(random.channel(request), 9, &mut stream);
+    }
+    for bytes_at_once in [1, 31, 33, 100, 4_096, stream.len()] {
+        let (mut buf, mut got) = (BytesMut::new(), Vec::new());
+        for chunk in stream.chunks(bytes_at_once) {
+            buf.extend_from_slice(chunk);
+            while let CutOf::Frame { header, said } = Request::cut(&mut buf, 4 << 20).unwrap() {
+                assert_eq!(header.corr, 9);
+                got.push(said.unwrap());
             }
         }
         assert_eq!(got, sent);

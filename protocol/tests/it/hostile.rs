@@ -209,14 +209,16 @@ fn values_out_of_their_range_are_refused_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_million_mutated_frames_do_no_harm() {
+fn mutated_frames_do_no_harm() {
+    // A million takes a minute in a debug build on a busy machine.
+    let mutations = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
     let mut random = Random::from_env(11);
     let mut frames = Vec::new();
     for _ in 0..10 {
         frames.extend(one_of_each(&mut random));
     }
     let mut mutated = Vec::new();
-    for _ in 0..1_000_000 {
+    for _ in 0..mutations {
         let original = &frames[random.below(frames.len())];
         mutated.clear();
         mutated.extend_from_slice(original);

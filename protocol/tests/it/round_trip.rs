@@ -1,7 +1,7 @@
 //! What one side encodes the other decodes, for every kind of request and response.
 
 use crate::random::Random;
-use crate::wire::{Said, frame};
+use crate::wire::{Said, check_refused_or_exact, frame};
 use bytes::BytesMut;
 use posthaste_protocol::request::{REQUEST_ID_FIRST, Settle};
 use posthaste_protocol::response::{Deliver, Description, Piece, PieceHead};
@@ -12,6 +12,7 @@ const TURNS: usize = 4_200;
 
 fn check(said: &Said, channel: u16, corr: u64) -> u8 {
     let bytes = said.encode(channel, corr);
+    check_refused_or_exact(&bytes);
     let frame = frame(&bytes);
     assert_eq!(frame.header.len as usize, bytes.len());
     assert_eq!((frame.header.channel, frame.header.corr), (channel, corr));

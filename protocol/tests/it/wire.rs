@@ -1,7 +1,7 @@
 //! Frames in and out, and frames that no encoder would make.
 
 use bytes::BytesMut;
-use posthaste_protocol::frame::{Cut, Frame, cut_frame};
+use posthaste_protocol::frame::{Cut, CutOf, Frame, cut_frame};
 use posthaste_protocol::limits::FRAME_BYTES_MAX;
 use posthaste_protocol::{DecodeError, Request, Response};
 
@@ -60,11 +60,34 @@ pub(crate) fn meta_len(bytes: &[u8]) -> usize {
     u32::from_le_bytes(bytes[16..20].try_into().unwrap()) as usize
 }
 
-/// A changed frame is refused, or is the one encoding of another value.
+/// What [`Request::cut`] and [`Response::cut`] make of the bytes.
+fn cut_at_once(bytes: &[u8]) -> Result<Option<Result<Said, DecodeError>>, DecodeError> {
+    let mut buf = BytesMut::from(bytes);
+    Ok(if bytes.get(4).is_some_and(|kind| kind & 0x80 == 0) {
+        match Request::cut(&mut buf, FRAME_BYTES_MAX)? {
+            CutOf::Frame { said, .. } => Some(said.map(Said::Request)),
+            CutOf::NeedMore(_) => None,
+        }
+    } else {
+        match Response::cut(&mut buf, FRAME_BYTES_MAX)? {
+            CutOf::Frame { said, .. } => Some(said.map(Said::Response)),
+            CutOf::NeedMore(_) => None,
+        }
+    })
+}
+
+/// A changed frame is refused, or is the one encoding of another value; and both ways of cutting
+/// agree on it.
 pub(crate) fn check_refused_or_exact(bytes: &[u8]) {
-    let Ok(Cut::Frame(frame)) = cut(bytes) else { return };
-    let Ok(said) = Said::decode(&frame) else { return };
-    let again = said.encode(frame.header.channel, frame.header.corr);
+    let cut = cut(bytes);
+    let said = cut.map(|cut| match cut {
+        Cut::Frame(frame) => Some((frame.header, Said::decode(&frame))),
+        Cut::NeedMore(_) => None,
+    });
+    let at_once = cut_at_once(bytes);
+    assert_eq!(said.clone().map(|said| said.map(|(_, said)| said)), at_once);
+    let Ok(Some((header, Ok(said)))) = said else { return };
+    let again = said.encode(header.channel, header.corr);
     // A code of a later version is shown in the sentence, so it does not go back as it came.
     let is_error = matches!(said, Said::Response(Response::Error(_) | Response::Closing(_)));
     assert!(again == bytes || is_error, "{said:?}\n{bytes:02x?}\n{again:02x?}");
