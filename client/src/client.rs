@@ -1,6 +1,8 @@
 //! The client: one connection, shared by all its clones, repaired behind their backs.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +11,14 @@ use posthaste_protocol::{Request, Response};
 
 use crate::contract::{QueueName, TopicName};
 use crate::core::Core;
-use crate::error::{CloseError, ConnectError, Failure, Local, RequestError};
+use crate::declare::BoxFuture;
+use crate::error::{CloseError, ConnectError, Failed, Failure, Local, RequestError};
 use crate::info::{BrokerInfo, BrokerStats, Description};
 use crate::options::{Backoff, ConnState};
 use crate::place::unexpected;
 use crate::queue::Queue;
 use crate::topic::Topic;
+use crate::transport::{Connector, Endpoint, Transport};
 
 /// The variable that [`Client::from_env`] reads.
 const URL_VARIABLE: &str = "POSTHASTE_URL";
@@ -31,7 +35,18 @@ const URL_VARIABLE: &str = "POSTHASTE_URL";
 /// ```
 #[derive(Clone)]
 pub struct Client {
+    handle: Arc<Handle>,
+}
+
+/// What all clones and everything made by them hold; its end is the client's.
+struct Handle {
     core: Arc<Core>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.abandon();
+    }
 }
 
 impl Client {
@@ -102,7 +117,7 @@ impl Client {
     /// How the client stands with the broker.
     #[must_use]
     pub fn state(&self) -> ConnState {
-        self.core.state()
+        self.handle.core.state()
     }
 
     /// Waits until the client is connected. Never for ever: fails when the client is closed.
@@ -114,7 +129,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn ready(&self) -> Result<(), ConnectError> {
-        Ok(self.core.ready().await?)
+        Ok(self.handle.core.ready().await?)
     }
 
     /// Closes in order: stops consuming, gives back what was prefetched, waits until everything
@@ -126,7 +141,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn close(self) -> Result<(), CloseError> {
-        Ok(self.core.close().await?)
+        Ok(self.handle.core.close().await?)
     }
 
     /// Looks a name up.
@@ -153,14 +168,7 @@ impl Client {
         let mut all = Vec::new();
         let mut after: Option<Name> = None;
         loop {
-            match self
-                .core
-                .call(Request::List {
-                    after: after.clone(),
-                    limit: 1_000,
-                })
-                .await?
-            {
+            match self.core().call(Request::List { after: after.clone(), limit: 1_000 }).await? {
                 Response::Listed { items, more } => {
                     after = items.last().map(|item| item.name.clone());
                     all.extend(items.into_iter().map(Description::from));
@@ -181,7 +189,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn stats(&self) -> Result<BrokerStats, RequestError> {
-        match self.core.call(Request::Stats).await? {
+        match self.handle.core.call(Request::Stats).await? {
             Response::Stats(stats) => Ok(stats.into()),
             other => Err(unexpected("stats", &other).into()),
         }
@@ -196,7 +204,7 @@ impl Client {
     /// ```
     pub async fn ping(&self) -> Result<Duration, RequestError> {
         let begun = tokio::time::Instant::now();
-        match self.core.call(Request::Ping(0)).await? {
+        match self.handle.core.call(Request::Ping(0)).await? {
             Response::Pong(_) => Ok(begun.elapsed()),
             other => Err(unexpected("ping", &other).into()),
         }
@@ -210,19 +218,17 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn broker(&self) -> Result<BrokerInfo, RequestError> {
-        Ok(self.core.broker().await?)
+        Ok(self.handle.core.broker().await?)
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {
-        &self.core
+        &self.handle.core
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client")
-            .field("state", &self.state())
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("state", &self.state()).finish_non_exhaustive()
     }
 }
 
@@ -248,6 +254,7 @@ pub struct ClientBuilder {
     pub(crate) publish_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) connect_timeout: Duration,
+    connector: Option<Connector>,
 }
 
 impl Default for ClientBuilder {
@@ -260,6 +267,7 @@ impl Default for ClientBuilder {
             publish_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            connector: None,
         }
     }
 }
@@ -302,10 +310,36 @@ impl ClientBuilder {
         self
     }
 
+    /// Reaches the broker in a way of your own instead of by the URL: through a tunnel, a proxy, or
+    /// a simulated network. Called once for each connection.
+    ///
+    /// ```no_run
+    /// # async fn demo() -> Result<(), posthaste::Error> {
+    /// use posthaste::{Client, Transport};
+    /// use tokio::net::UnixStream;
+    /// let client = Client::builder()
+    ///     .connector(|| {
+    ///         Box::pin(async {
+    ///             let stream = UnixStream::connect("/run/posthaste").await?;
+    ///             Ok(Box::new(stream) as Box<dyn Transport>)
+    ///         })
+    ///     })
+    ///     .connect()
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn connector<F>(mut self, connect: F) -> Self
+    where
+        F: Fn() -> BoxFuture<'static, io::Result<Box<dyn Transport>>> + Send + Sync + 'static,
+    {
+        self.connector = Some(Connector(Arc::new(connect)));
+        self
+    }
+
     /// Connects; fails if the broker cannot be reached now.
     pub async fn connect(self) -> Result<Client, ConnectError> {
         let client = self.connect_lazy()?;
-        client.core.first_connection().await?;
+        client.core().first_connection().await?;
         Ok(client)
     }
 
@@ -318,8 +352,23 @@ impl ClientBuilder {
     /// # Ok(()) }
     /// ```
     pub fn connect_lazy(self) -> Result<Client, ConnectError> {
-        Ok(Client {
-            core: Core::start(self)?,
+        let core = Core::start(self)?;
+        Ok(Client { handle: Arc::new(Handle { core }) })
+    }
+
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, Failed> {
+        match &self.connector {
+            Some(connector) => Ok(Endpoint::Custom(connector.clone())),
+            None => Endpoint::parse(&self.url),
+        }
+    }
+
+    /// The given name, or the program's.
+    pub(crate) fn shown_name(&self) -> String {
+        self.name.clone().unwrap_or_else(|| {
+            let program = std::env::current_exe().ok();
+            let name = program.as_deref().and_then(Path::file_name);
+            name.map_or_else(String::new, |name| name.to_string_lossy().into_owned())
         })
     }
 }

@@ -40,11 +40,7 @@ impl<T> Codec<T> {
         encode: fn(&T, &mut Vec<u8>) -> Result<(), CodecError>,
         decode: fn(Bytes) -> Result<T, CodecError>,
     ) -> Self {
-        Self {
-            encode,
-            decode,
-            borrow: None,
-        }
+        Self { encode, decode, borrow: None }
     }
 }
 
@@ -64,11 +60,7 @@ impl Codec<Bytes> {
         fn borrow(payload: &Bytes) -> &[u8] {
             payload
         }
-        Self {
-            encode,
-            decode: Ok,
-            borrow: Some(borrow),
-        }
+        Self { encode, decode: Ok, borrow: Some(borrow) }
     }
 }
 
@@ -86,14 +78,11 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
         fn encode<T: serde::Serialize>(payload: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
             serde_json::to_writer(out, payload).map_err(Into::into)
         }
+        #[expect(clippy::needless_pass_by_value, reason = "codecs of other types keep the bytes")]
         fn decode<T: serde::de::DeserializeOwned>(bytes: Bytes) -> Result<T, CodecError> {
             serde_json::from_slice(&bytes).map_err(Into::into)
         }
-        Self {
-            encode: encode::<T>,
-            decode: decode::<T>,
-            borrow: None,
-        }
+        Self { encode: encode::<T>, decode: decode::<T>, borrow: None }
     }
 }
 

@@ -1,20 +1,31 @@
 //! The consumer: a stream of deliveries with bounded prefetch.
 
 use std::fmt;
-use std::future::IntoFuture;
+use std::future::{IntoFuture, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
+use posthaste_protocol::limits::CREDIT_MESSAGES_MAX;
+use posthaste_protocol::request::{Credit, Outcome};
+use posthaste_protocol::{DecodeError, destination_seed};
 
+use crate::client::Client;
 use crate::codec::Codec;
+use crate::core::{LeaseKey, Subscription, Taken, Terms, bounded_reason};
+use crate::cursor::{Cursor, Message, Step};
 use crate::declare::BoxFuture;
 use crate::delivery::Delivery;
-use crate::error::{CloseError, ConsumeError, Failure, Local, SettleError};
-use crate::options::{Start, Undecodable};
+use crate::error::{CloseError, ConsumeError, Failed, Failure, Local, SettleError};
+use crate::message::decode;
+use crate::options::{Start, Undecodable, whole_ms_u32};
 use crate::place::{GroupPlace, Place};
+
+/// What is left of a shutdown's grace is never less than this.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Opens a [`Consumer`]; see [`Queue::consume`](crate::Queue::consume) and
 /// [`Group::consume`](crate::Group::consume).
@@ -101,20 +112,65 @@ impl<T> fmt::Debug for Consume<T> {
     }
 }
 
+impl<T> Consume<T> {
+    fn terms(&self) -> Result<Terms, Failed> {
+        let name = self.place.checked()?.clone();
+        Ok(Terms {
+            seed: destination_seed(&name),
+            name,
+            group: self.group.as_ref().map(GroupPlace::checked).transpose()?.cloned(),
+            start: self.start.to_wire(),
+            lease_ms: self.lease.map(whole_ms_u32),
+            prefetch: self.prefetch.clamp(1, CREDIT_MESSAGES_MAX),
+            prefetch_bytes: u64::try_from(self.prefetch_bytes.max(1)).unwrap_or(u64::MAX),
+        })
+    }
+}
+
 impl<T: 'static> IntoFuture for Consume<T> {
     type Output = Result<Consumer<T>, ConsumeError>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let _ = self.codec;
-            Err(Failure::local(Local::Disconnected, "not connected").into())
+            let terms = self.terms()?;
+            let half = Credit {
+                messages: (terms.prefetch / 2).max(1),
+                bytes: (terms.prefetch_bytes / 2).max(1),
+                begun: 0,
+            };
+            let subscription = self.place.client().core().subscribe(terms).await?;
+            Ok(Consumer {
+                lease: Arc::new(Leasing { subscription, _client: self.place.client().clone() }),
+                cursor: Cursor::default(),
+                codec: self.codec,
+                undecodable: self.undecodable,
+                half,
+            })
         })
+    }
+}
+
+/// What a consumer and its deliveries share; the end of the last of them ends the consumer at the
+/// broker.
+#[derive(Debug)]
+pub(crate) struct Leasing {
+    pub(crate) subscription: Arc<Subscription>,
+    /// Keeps the connection alive.
+    _client: Client,
+}
+
+impl Drop for Leasing {
+    fn drop(&mut self) {
+        // Nobody waits for the answer.
+        drop(self.subscription.cancel());
     }
 }
 
 /// A stream of deliveries. It ends only when the client is closed or the queue, topic or group is
 /// deleted; a broken connection is repaired behind it.
+///
+/// Dropping it gives back what was prefetched; deliveries in the application's hands stay valid.
 ///
 /// ```no_run
 /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
@@ -127,8 +183,12 @@ impl<T: 'static> IntoFuture for Consume<T> {
 /// # Ok(()) }
 /// ```
 pub struct Consumer<T = Bytes> {
-    place: Place,
+    lease: Arc<Leasing>,
+    cursor: Cursor,
     codec: Codec<T>,
+    undecodable: Undecodable,
+    /// Credit is topped up when so much was taken.
+    half: Credit,
 }
 
 impl<T> Consumer<T> {
@@ -136,10 +196,12 @@ impl<T> Consumer<T> {
     ///
     /// *Cancel safety*: nothing is lost when the future is dropped.
     pub async fn next(&mut self) -> Option<Result<Delivery<T>, ConsumeError>> {
-        std::future::poll_fn(|cx| self.poll_delivery(cx)).await
+        poll_fn(|cx| self.poll_delivery(cx)).await
     }
 
     /// Up to `max` deliveries: returns when there are so many, or after `wait`, perhaps with none.
+    ///
+    /// *Cancel safety*: deliveries taken by a dropped future go back, one attempt later.
     ///
     /// ```no_run
     /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
@@ -155,15 +217,26 @@ impl<T> Consumer<T> {
         max: usize,
         wait: Duration,
     ) -> Result<Batch<T>, ConsumeError> {
-        let _ = (max, self.codec);
-        tokio::time::sleep(wait).await;
-        Ok(Batch {
-            deliveries: Vec::new(),
-        })
+        let mut deliveries = Vec::new();
+        let deadline = tokio::time::sleep(wait);
+        tokio::pin!(deadline);
+        while deliveries.len() < max {
+            tokio::select! {
+                biased;
+                next = self.next() => match next {
+                    Some(Ok(delivery)) => deliveries.push(delivery),
+                    Some(Err(error)) if deliveries.is_empty() => return Err(error),
+                    // What is in hand comes first; a lasting error comes again.
+                    Some(Err(_)) | None => break,
+                },
+                () = &mut deadline => break,
+            }
+        }
+        Ok(Batch { deliveries })
     }
 
     /// Stops taking, gives back what was prefetched, waits up to `grace` until the deliveries in
-    /// the application's hands are settled, and makes sure that the settles are durable.
+    /// the application's hands are settled, and until the broker has taken the settles.
     ///
     /// ```no_run
     /// # async fn demo(consumer: posthaste::Consumer) -> Result<(), posthaste::Error> {
@@ -171,14 +244,105 @@ impl<T> Consumer<T> {
     /// # Ok(()) }
     /// ```
     pub async fn shutdown(self, grace: Duration) -> Result<(), CloseError> {
-        tokio::time::sleep(grace).await;
-        Ok(())
+        let subscription = Arc::clone(&self.lease.subscription);
+        let deadline = tokio::time::Instant::now() + grace;
+        drop(self);
+        let is_settled = subscription.settled(grace).await;
+        let Some(ended) = subscription.cancel() else { return Ok(()) };
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now()).max(LAST_WORD);
+        let is_ended = tokio::time::timeout(left, ended).await.is_ok();
+        if is_settled && is_ended {
+            return Ok(());
+        }
+        let text = if is_settled {
+            "the broker did not confirm the end of the consumer in time"
+        } else {
+            "some deliveries were not settled in time; they are delivered again"
+        };
+        Err(Failure::local(Local::Timeout, text).into())
     }
 
-    fn poll_delivery(&mut self, _cx: &mut Context<'_>) -> Poll<Option<<Self as Stream>::Item>> {
-        Poll::Ready(None)
+    fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<<Self as Stream>::Item>> {
+        loop {
+            let subscription = &self.lease.subscription;
+            if self.cursor.generation() != subscription.generation() {
+                self.cursor.clear();
+            }
+            match self.cursor.next(subscription.terms.seed) {
+                Step::Message(message) => {
+                    if let Some(item) = self.hand_over(message) {
+                        return Poll::Ready(Some(item));
+                    }
+                }
+                Step::Damaged { key, count, error } => self.refuse(key, count, &error),
+                Step::Empty => match subscription.take(cx.waker()) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Taken::Pieces(generation, pieces)) => {
+                        self.cursor.refill(generation, pieces);
+                    }
+                    Poll::Ready(Taken::End(None)) => return Poll::Ready(None),
+                    Poll::Ready(Taken::End(Some(failure))) => {
+                        return Poll::Ready(Some(Err(failure.into())));
+                    }
+                },
+            }
+        }
+    }
+
+    /// Makes a delivery of a message; `None` if it went to the dead letters instead.
+    fn hand_over(&mut self, message: Message) -> Option<Result<Delivery<T>, ConsumeError>> {
+        // What was begun before must be charged an attempt if this process dies over it.
+        self.top_up(message.redelivered || message.attempt > 1);
+        match decode(self.codec, &message.record.value, message.position) {
+            Ok(payload) => Some(Ok(Delivery::new(payload, message, Arc::clone(&self.lease)))),
+            Err(failure) => {
+                let reason = bounded_reason(format!("decode: {}", failure.message));
+                let name = &self.lease.subscription.terms.name;
+                tracing::warn!(%name, position = message.position, "a payload could not be read");
+                let (outcome, item) = match self.undecodable {
+                    Undecodable::DeadLetter => (Outcome::DeadLetter { reason }, None),
+                    Undecodable::Surface => {
+                        (Outcome::Retry { delay_ms: None, reason }, Some(Err(failure.into())))
+                    }
+                };
+                self.settle(message.key, outcome);
+                item
+            }
+        }
+    }
+
+    /// Messages whose bytes arrived damaged are retried: the broker's copy may be whole, and if it
+    /// is not, they end among the dead letters.
+    fn refuse(&mut self, key: LeaseKey, count: u32, error: &DecodeError) {
+        let name = &self.lease.subscription.terms.name;
+        tracing::error!(%name, count, %error, "delivered bytes are damaged");
+        self.top_up(true);
+        for index in key.index..key.index.saturating_add(count) {
+            let reason = bounded_reason(format!("damaged on the way: {error}"));
+            self.settle(LeaseKey { index, ..key }, Outcome::Retry { delay_ms: None, reason });
+        }
+    }
+
+    fn settle(&self, key: LeaseKey, outcome: Outcome) {
+        if let Err(failure) = self.lease.subscription.settle(key, outcome) {
+            tracing::debug!(%failure, "the message was lost before it was settled");
+        }
+    }
+
+    fn top_up(&mut self, urgent: bool) {
+        if let Some(credit) = self.cursor.credit(urgent, self.half) {
+            self.lease.subscription.grant(self.cursor.generation(), credit);
+        }
     }
 }
+
+impl<T> Drop for Consumer<T> {
+    fn drop(&mut self) {
+        self.lease.subscription.close_stream(self.cursor.untaken());
+    }
+}
+
+impl<T> Unpin for Consumer<T> {}
 
 impl<T> Stream for Consumer<T> {
     type Item = Result<Delivery<T>, ConsumeError>;
@@ -190,9 +354,8 @@ impl<T> Stream for Consumer<T> {
 
 impl<T> fmt::Debug for Consumer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consumer")
-            .field("from", &self.place)
-            .finish_non_exhaustive()
+        let name = &self.lease.subscription.terms.name;
+        f.debug_struct("Consumer").field("from", name).finish_non_exhaustive()
     }
 }
 

@@ -5,11 +5,12 @@ use std::ops::Deref;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::request::DeadAction;
-use posthaste_protocol::{Request, Response};
+use posthaste_protocol::{Request, Response, Seed, destination_seed, response};
 
 use crate::codec::Codec;
-use crate::error::RequestError;
+use crate::error::{Failed, Failure, RequestError};
 use crate::message::Peeked;
 use crate::options::time_of;
 use crate::place::{GroupPlace, Place, unexpected};
@@ -34,11 +35,7 @@ pub struct DeadLetters<T = Bytes> {
 
 impl<T> DeadLetters<T> {
     pub(crate) fn new(place: Place, group: Option<GroupPlace>, codec: Codec<T>) -> Self {
-        Self {
-            place,
-            group,
-            codec,
-        }
+        Self { place, group, codec }
     }
 
     /// Lists at most `limit` (1 to 1,000) of them, from a position on, without changing them.
@@ -50,31 +47,35 @@ impl<T> DeadLetters<T> {
     /// ```
     pub async fn list(&self, from: u64, limit: u32) -> Result<DeadPage<T>, RequestError> {
         let name = self.place.checked()?.clone();
-        let group = self
-            .group
-            .as_ref()
-            .map(GroupPlace::checked)
-            .transpose()?
-            .cloned();
+        let group = self.group.as_ref().map(GroupPlace::checked).transpose()?.cloned();
         let action = DeadAction::List { from, limit };
-        match self
-            .place
-            .call(Request::Dead {
-                name,
-                group,
-                action,
-            })
-            .await?
-        {
+        let seed = destination_seed(&name);
+        match self.place.call(Request::Dead { name, group, action }).await? {
             Response::DeadLetters { items, total } => {
-                let _ = (items, self.codec);
-                Ok(DeadPage {
-                    letters: Vec::new(),
-                    total,
-                })
+                let letters: Result<Vec<_>, Failed> =
+                    items.into_iter().map(|item| self.letter(item, seed)).collect();
+                Ok(DeadPage { letters: letters?, total })
             }
             other => Err(unexpected("dead list", &other).into()),
         }
+    }
+
+    fn letter(&self, item: response::DeadLetter, seed: Seed) -> Result<DeadLetter<T>, Failed> {
+        let Some(record) = item.piece.records(seed).next() else {
+            let text = format!("the dead letter at {} came without its message", item.offset);
+            return Err(Failure::coded(ErrorCode::ProtocolError, text));
+        };
+        let (position, record) = record.map_err(|error| {
+            let text = format!("the dead letter at {} cannot be read: {error}", item.offset);
+            Failure::coded(ErrorCode::DataLoss, text)
+        })?;
+        let (time_ms, codec) = (item.piece.time_ms, self.codec);
+        Ok(DeadLetter {
+            message: Peeked { record, position, time_ms, codec },
+            attempts: item.attempts,
+            dead_ms: item.dead_ms,
+            reason: item.reason,
+        })
     }
 
     /// Makes one of them ready again, its attempts forgotten.
@@ -100,9 +101,7 @@ impl<T> DeadLetters<T> {
 
 impl<T> fmt::Debug for DeadLetters<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeadLetters")
-            .field("place", &self.place)
-            .finish_non_exhaustive()
+        f.debug_struct("DeadLetters").field("place", &self.place).finish_non_exhaustive()
     }
 }
 

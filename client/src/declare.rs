@@ -21,9 +21,9 @@ async fn declare(place: &Place, request: Request) -> Result<Declared, DeclareErr
     }
 }
 
-fn set_retry(settings: &mut Settings, backoff: &Backoff) {
-    settings.retry_min_ms = Some(whole_ms_u32(backoff.min));
-    settings.retry_max_ms = Some(whole_ms_u32(backoff.max));
+fn set_retry(settings: &mut Settings, Backoff { min, max, .. }: Backoff) {
+    settings.retry_min_ms = Some(whole_ms_u32(min));
+    settings.retry_max_ms = Some(whole_ms_u32(max));
 }
 
 /// Creates or changes a queue; see [`Queue::declare`](crate::Queue::declare).
@@ -46,10 +46,7 @@ pub struct DeclareQueue {
 
 impl DeclareQueue {
     pub(crate) fn new(place: Place) -> Self {
-        Self {
-            place,
-            settings: Settings::default(),
-        }
+        Self { place, settings: Settings::default() }
     }
 
     /// Attempts before a message becomes a dead letter.
@@ -66,7 +63,7 @@ impl DeclareQueue {
 
     /// Waits before a retry that names no time of its own.
     pub fn retry(mut self, backoff: Backoff) -> Self {
-        set_retry(&mut self.settings, &backoff);
+        set_retry(&mut self.settings, backoff);
         self
     }
 
@@ -85,15 +82,7 @@ impl IntoFuture for DeclareQueue {
         Box::pin(async move {
             let name = self.place.checked()?.clone();
             let settings = self.settings;
-            declare(
-                &self.place,
-                Request::Declare {
-                    kind: Kind::Queue,
-                    name,
-                    settings,
-                },
-            )
-            .await
+            declare(&self.place, Request::Declare { kind: Kind::Queue, name, settings }).await
         })
     }
 }
@@ -114,10 +103,7 @@ pub struct DeclareTopic {
 
 impl DeclareTopic {
     pub(crate) fn new(place: Place) -> Self {
-        Self {
-            place,
-            settings: Settings::default(),
-        }
+        Self { place, settings: Settings::default() }
     }
 
     /// Messages older than this may be deleted. Zero keeps them for ever.
@@ -146,7 +132,7 @@ impl DeclareTopic {
 
     /// For groups that say nothing else: waits before a retry.
     pub fn retry(mut self, backoff: Backoff) -> Self {
-        set_retry(&mut self.settings, &backoff);
+        set_retry(&mut self.settings, backoff);
         self
     }
 }
@@ -159,15 +145,7 @@ impl IntoFuture for DeclareTopic {
         Box::pin(async move {
             let name = self.place.checked()?.clone();
             let settings = self.settings;
-            declare(
-                &self.place,
-                Request::Declare {
-                    kind: Kind::Topic,
-                    name,
-                    settings,
-                },
-            )
-            .await
+            declare(&self.place, Request::Declare { kind: Kind::Topic, name, settings }).await
         })
     }
 }
@@ -189,11 +167,7 @@ pub struct DeclareGroup {
 
 impl DeclareGroup {
     pub(crate) fn new(place: GroupPlace, start: Start) -> Self {
-        Self {
-            place,
-            start,
-            settings: Settings::default(),
-        }
+        Self { place, start, settings: Settings::default() }
     }
 
     /// Attempts before a message becomes a dead letter of this group.
@@ -210,7 +184,7 @@ impl DeclareGroup {
 
     /// Waits before a retry that names no time of its own.
     pub fn retry(mut self, backoff: Backoff) -> Self {
-        set_retry(&mut self.settings, &backoff);
+        set_retry(&mut self.settings, backoff);
         self
     }
 

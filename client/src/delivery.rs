@@ -5,13 +5,18 @@
 
 use std::fmt;
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use posthaste_protocol::limits::DELAY_MS_MAX;
+use posthaste_protocol::request::Outcome;
 
-use crate::error::SettleError;
-use crate::options::time_of;
-use crate::record::Record;
+use crate::consumer::Leasing;
+use crate::core::{LeaseKey, bounded_reason};
+use crate::cursor::Message;
+use crate::error::{Failed, SettleError};
+use crate::options::{time_of, whole_ms};
 
 /// A message in the application's hands.
 ///
@@ -34,14 +39,23 @@ use crate::record::Record;
 #[must_use = "a delivery that is dropped without being settled goes back"]
 pub struct Delivery<T = Bytes> {
     payload: T,
-    record: Record,
-    position: u64,
-    attempt: u32,
-    redelivered: bool,
-    time_ms: u64,
+    message: Message,
+    lease: Lease,
+}
+
+/// The right to settle a message, once.
+struct Lease {
+    leasing: Arc<Leasing>,
+    key: LeaseKey,
+    is_settled: bool,
 }
 
 impl<T> Delivery<T> {
+    pub(crate) fn new(payload: T, message: Message, leasing: Arc<Leasing>) -> Self {
+        let key = message.key;
+        Self { payload, message, lease: Lease { leasing, key, is_settled: false } }
+    }
+
     /// What the publisher sent.
     #[must_use]
     pub fn payload(&self) -> &T {
@@ -51,62 +65,60 @@ impl<T> Delivery<T> {
     /// The payload as it travelled.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        self.record.value()
+        &self.message.record.value
     }
 
     /// The key, if it has one.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
-        self.record.key()
+        self.message.record.key()
     }
 
     /// The id its publisher gave it, if any.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        self.record.id()
+        self.message.record.id()
     }
 
     /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers()
-            .find(|(one, _)| *one == name)
-            .map(|(_, value)| value)
+        self.headers().find(|(one, _)| *one == name).map(|(_, value)| value)
     }
 
     /// All headers, in the order they were given.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.record.headers()
+        self.message.record.headers()
     }
 
     /// Which attempt this is, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.attempt
+        self.message.attempt
     }
 
     /// `false`: certainly never delivered to this queue's or group's consumers before.
     #[must_use]
     pub fn redelivered(&self) -> bool {
-        self.redelivered
+        self.message.redelivered
     }
 
     /// Its number in the queue or topic.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.position
+        self.message.position
     }
 
     /// When the broker accepted it.
     #[must_use]
     pub fn published_at(&self) -> SystemTime {
-        time_of(self.time_ms)
+        time_of(self.message.time_ms)
     }
 
     /// Its priority, if it has one.
     #[must_use]
     pub fn priority(&self) -> Option<u8> {
-        self.record.priority()
+        self.message.record.priority
     }
 
     /// Makes the lease last at least this long from now. Only for very long work in processes that
@@ -119,8 +131,8 @@ impl<T> Delivery<T> {
     /// # Ok(()) }
     /// ```
     pub async fn extend(&self, lease: Duration) -> Result<(), SettleError> {
-        tokio::time::sleep(lease.min(Duration::ZERO)).await;
-        Ok(())
+        let Lease { leasing, key, .. } = &self.lease;
+        Ok(leasing.subscription.extend(*key, lease).await?)
     }
 
     /// Done: it will not be delivered to this queue or group again.
@@ -128,8 +140,7 @@ impl<T> Delivery<T> {
     /// The ack travels with the next frame; if the connection breaks before it is stored, the
     /// message is delivered again, flagged. [`Delivery::ack_confirmed`] waits for more.
     pub async fn ack(self) -> Result<(), SettleError> {
-        tokio::time::sleep(Duration::ZERO).await;
-        Ok(())
+        self.settle(Outcome::Ack)
     }
 
     /// The same, and waits until the ack is durable.
@@ -140,50 +151,86 @@ impl<T> Delivery<T> {
     /// // It will never come back now, not even if the broker loses power.
     /// # Ok(()) }
     /// ```
-    pub async fn ack_confirmed(self) -> Result<(), SettleError> {
-        self.ack().await
+    pub async fn ack_confirmed(mut self) -> Result<(), SettleError> {
+        Ok(self.lease.settle_confirmed(Outcome::Ack).await?)
     }
 
     /// Failed: deliver it again after the queue's backoff, one attempt later.
     pub async fn retry(self) -> Result<(), SettleError> {
-        self.ack().await
+        self.settle(Outcome::Retry { delay_ms: None, reason: String::new() })
     }
 
     /// Failed: deliver it again after this time, one attempt later.
     pub async fn retry_in(self, delay: Duration) -> Result<(), SettleError> {
-        let _ = delay;
-        self.ack().await
+        let delay_ms = Some(whole_ms(delay).min(DELAY_MS_MAX));
+        self.settle(Outcome::Retry { delay_ms, reason: String::new() })
     }
 
     /// Failed, and why, for the dead letters: deliver it again after `delay`, or after the queue's
     /// backoff if that is `None`, one attempt later.
+    ///
+    /// ```no_run
+    /// # async fn demo(job: posthaste::Delivery) -> Result<(), posthaste::Error> {
+    /// job.retry_because(None, "the shop does not answer").await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn retry_because(
         self,
         delay: Option<Duration>,
         why: impl Display,
     ) -> Result<(), SettleError> {
-        let _ = (delay, why.to_string());
-        self.ack().await
+        let delay_ms = delay.map(|delay| whole_ms(delay).min(DELAY_MS_MAX));
+        self.settle(Outcome::Retry { delay_ms, reason: bounded_reason(why.to_string()) })
     }
 
     /// Not begun: deliver it again at once; no attempt is counted.
     pub async fn release(self) -> Result<(), SettleError> {
-        self.ack().await
+        self.settle(Outcome::Release)
     }
 
     /// Hopeless: keep it among the dead letters.
     pub async fn dead_letter(self, why: impl Display) -> Result<(), SettleError> {
-        let _ = why.to_string();
-        self.ack().await
+        self.settle(Outcome::DeadLetter { reason: bounded_reason(why.to_string()) })
+    }
+
+    fn settle(mut self, outcome: Outcome) -> Result<(), SettleError> {
+        self.lease.is_settled = true;
+        let Lease { leasing, key, .. } = &self.lease;
+        Ok(leasing.subscription.settle(*key, outcome)?)
+    }
+}
+
+impl Lease {
+    async fn settle_confirmed(&mut self, outcome: Outcome) -> Result<(), Failed> {
+        self.is_settled = true;
+        let durable = self.leasing.subscription.settle_confirmed(self.key, outcome)?;
+        self.leasing.subscription.answered(durable).await
+    }
+}
+
+impl Drop for Lease {
+    /// It was begun, so it counts as an attempt: a message that makes its consumers panic ends
+    /// among the dead letters instead of going round for ever.
+    fn drop(&mut self) {
+        if self.is_settled {
+            return;
+        }
+        let reason = "dropped without being settled".to_owned();
+        let outcome = Outcome::Retry { delay_ms: Some(0), reason };
+        // A failure means that the message went back already.
+        if self.leasing.subscription.settle(self.key, outcome).is_ok() {
+            let name = &self.leasing.subscription.terms.name;
+            tracing::warn!(%name, "a delivery was dropped without being settled; it goes back");
+        }
     }
 }
 
 impl<T> fmt::Debug for Delivery<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
-            .field("position", &self.position)
-            .field("attempt", &self.attempt)
-            .field("redelivered", &self.redelivered)
+            .field("position", &self.message.position)
+            .field("attempt", &self.message.attempt)
+            .field("redelivered", &self.message.redelivered)
             .field("key", &self.key())
             .field("bytes", &self.bytes())
             .finish_non_exhaustive()

@@ -172,11 +172,11 @@ impl Failure {
         let retry_after = Duration::from_millis(u64::from(reply.retry_after_ms));
         Arc::new(Self {
             kind: kind_of(reply.code),
-            code: text_of(reply.code),
+            code: reply.code.as_str(),
             message: reply.message,
             similar: reply.similar,
-            help: help_of(reply.code),
-            retryable: retryable(reply.code),
+            help: Some(reply.code.advice()),
+            retryable: reply.code.is_retryable(),
             retry_after: (!retry_after.is_zero()).then_some(retry_after),
             source: None,
         })
@@ -212,74 +212,6 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
         ErrorCode::Internal => ErrorKind::Internal,
         _ => ErrorKind::Protocol,
     }
-}
-
-fn text_of(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::MalformedFrame => "PH-0101",
-        ErrorCode::FrameTooLarge => "PH-0102",
-        ErrorCode::ChecksumMismatch => "PH-0103",
-        ErrorCode::Unsupported => "PH-0104",
-        ErrorCode::ProtocolError => "PH-0105",
-        ErrorCode::Timeout => "PH-0106",
-        ErrorCode::TooManyConnections => "PH-0107",
-        ErrorCode::NotFound => "PH-0201",
-        ErrorCode::InvalidName => "PH-0202",
-        ErrorCode::Conflict => "PH-0203",
-        ErrorCode::InvalidArgument => "PH-0204",
-        ErrorCode::MessageTooLarge => "PH-0301",
-        ErrorCode::QueueFull => "PH-0302",
-        ErrorCode::NoSpace => "PH-0303",
-        ErrorCode::Busy => "PH-0304",
-        ErrorCode::ProducerFenced => "PH-0305",
-        ErrorCode::QuotaExceeded => "PH-0306",
-        ErrorCode::LeaseExpired => "PH-0401",
-        ErrorCode::DataLoss => "PH-0501",
-        ErrorCode::Indeterminate => "PH-0502",
-        ErrorCode::ShuttingDown => "PH-0503",
-        _ => "PH-0599",
-    }
-}
-
-fn retryable(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::Timeout
-            | ErrorCode::TooManyConnections
-            | ErrorCode::QueueFull
-            | ErrorCode::NoSpace
-            | ErrorCode::Busy
-            | ErrorCode::ShuttingDown
-    )
-}
-
-fn help_of(code: ErrorCode) -> Option<&'static str> {
-    Some(match code {
-        ErrorCode::NotFound => {
-            "nothing was stored; check the spelling, or create it with declare() or \
-             posthaste queue set NAME / posthaste topic set NAME"
-        }
-        ErrorCode::InvalidName => {
-            "names are 1 to 200 of A-Z a-z 0-9 . _ - and do not start with a dot"
-        }
-        ErrorCode::Conflict => "a name is either a queue or a topic; use it as what it is",
-        ErrorCode::MessageTooLarge => "store the body elsewhere and publish a reference to it",
-        ErrorCode::QueueFull => "the queue's limit is reached; wait for its consumers",
-        ErrorCode::NoSpace => "free disk space at the broker; consuming and deleting still work",
-        ErrorCode::Busy | ErrorCode::QuotaExceeded => "wait, then try again",
-        ErrorCode::LeaseExpired => {
-            "it took longer than the lease, or the connection broke: the message was or will be \
-             delivered again"
-        }
-        ErrorCode::Indeterminate => {
-            "it may or may not be stored; publish it again if a duplicate does less harm than a loss"
-        }
-        ErrorCode::ProducerFenced => "another connection uses this producer's session",
-        ErrorCode::TooManyConnections => "close connections, or raise the broker's limit",
-        ErrorCode::ShuttingDown => "the client reconnects by itself",
-        ErrorCode::DataLoss => "look at the broker's log; the damaged messages were not delivered",
-        _ => return None,
-    })
 }
 
 macro_rules! error_types {

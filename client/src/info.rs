@@ -65,10 +65,7 @@ impl From<WireSettings> for Settings {
             lease: wire.lease_ms.map(short),
             retry_min: wire.retry_min_ms.map(short),
             retry_max: wire.retry_max_ms.map(short),
-            retain_for: wire
-                .retain_ms
-                .filter(|ms| *ms != 0)
-                .map(Duration::from_millis),
+            retain_for: wire.retain_ms.filter(|ms| *ms != 0).map(Duration::from_millis),
             retain_bytes: wire.retain_bytes.filter(|bytes| *bytes != 0),
             max_messages: wire.max_messages.filter(|messages| *messages != 0),
         }

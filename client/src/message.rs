@@ -4,11 +4,11 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use posthaste_protocol::RecordView;
 
 use crate::codec::Codec;
 use crate::error::{ConsumeError, Failed, Failure, Local};
 use crate::options::time_of;
-use crate::record::Record;
 
 /// A message that was looked at: nothing was taken, nothing changes.
 ///
@@ -20,7 +20,7 @@ use crate::record::Record;
 /// # Ok(()) }
 /// ```
 pub struct Peeked<T = Bytes> {
-    pub(crate) record: Record,
+    pub(crate) record: RecordView,
     pub(crate) position: u64,
     pub(crate) time_ms: u64,
     pub(crate) codec: Codec<T>,
@@ -29,13 +29,13 @@ pub struct Peeked<T = Bytes> {
 impl<T> Peeked<T> {
     /// The payload, read as the contract's type.
     pub fn payload(&self) -> Result<T, ConsumeError> {
-        decode(self.codec, self.record.value(), self.position).map_err(Into::into)
+        decode(self.codec, &self.record.value, self.position).map_err(Into::into)
     }
 
     /// The payload as it travelled.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        self.record.value()
+        &self.record.value
     }
 
     /// The key, if it has one.
@@ -53,9 +53,7 @@ impl<T> Peeked<T> {
     /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers()
-            .find(|(one, _)| *one == name)
-            .map(|(_, value)| value)
+        self.headers().find(|(one, _)| *one == name).map(|(_, value)| value)
     }
 
     /// All headers, in the order they were given.
@@ -78,7 +76,7 @@ impl<T> Peeked<T> {
     /// Its priority, if it has one.
     #[must_use]
     pub fn priority(&self) -> Option<u8> {
-        self.record.priority()
+        self.record.priority
     }
 }
 

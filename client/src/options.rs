@@ -27,21 +27,13 @@ impl Backoff {
     #[must_use]
     pub fn exponential(range: RangeInclusive<Duration>) -> Self {
         let (min, max) = range.into_inner();
-        Self {
-            min: min.min(max),
-            max: max.max(min),
-            jitter: false,
-        }
+        Self { min: min.min(max), max: max.max(min), jitter: false }
     }
 
     /// Always the same.
     #[must_use]
     pub fn fixed(delay: Duration) -> Self {
-        Self {
-            min: delay,
-            max: delay,
-            jitter: false,
-        }
+        Self { min: delay, max: delay, jitter: false }
     }
 
     /// Spreads each wait over its second half, so that many clients do not come back at once.
@@ -60,9 +52,7 @@ impl Backoff {
             return whole;
         }
         let half = whole / 2;
-        let spread = u64::try_from(half.as_nanos())
-            .unwrap_or(u64::MAX)
-            .saturating_add(1);
+        let spread = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
         half + Duration::from_nanos(roll % spread)
     }
 }
@@ -99,9 +89,7 @@ impl Start {
             Self::Latest => WireStart::Latest,
             Self::Ago(ago) => {
                 let now = SystemTime::now();
-                WireStart::TimeMs(unix_ms(
-                    now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH),
-                ))
+                WireStart::TimeMs(unix_ms(now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH)))
             }
             Self::At(at) => WireStart::TimeMs(unix_ms(at)),
             Self::Position(position) => WireStart::Offset(position),
@@ -185,9 +173,7 @@ pub enum ConnState {
 
 /// Milliseconds since 1970; times before that count as 1970.
 pub(crate) fn unix_ms(time: SystemTime) -> u64 {
-    let since = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -1,13 +1,14 @@
 //! Names as the application gave them, checked once, and the plain requests about them.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::{Request, Response};
 
 use crate::client::Client;
+use crate::core::{Lane, LaneLimits};
 use crate::error::{Failed, Failure};
 use crate::info::{Description, GroupInfo};
 
@@ -17,16 +18,26 @@ pub(crate) struct Place {
     client: Client,
     given: Arc<str>,
     checked: Result<Name, Failed>,
+    /// What single publishes go through; looked up by the first.
+    lane: Arc<OnceLock<Arc<Lane>>>,
 }
 
 impl Place {
     pub(crate) fn new(client: Client, given: &str) -> Self {
         let checked = Name::try_from(given).map_err(|_refused| invalid_name(given));
-        Self {
-            client,
-            given: given.into(),
-            checked,
-        }
+        Self { client, given: given.into(), checked, lane: Arc::default() }
+    }
+
+    /// The lane of single publishes.
+    pub(crate) fn shared_lane(&self) -> Result<&Arc<Lane>, Failed> {
+        let name = self.checked()?;
+        Ok(self.lane.get_or_init(|| self.client.core().shared_lane(name)))
+    }
+
+    /// A new lane for a producer.
+    pub(crate) fn own_lane(&self, limits: LaneLimits) -> Result<Arc<Lane>, Failed> {
+        let name = self.checked()?;
+        Ok(self.client.core().own_lane(name, limits))
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -81,11 +92,7 @@ pub(crate) struct GroupPlace {
 impl GroupPlace {
     pub(crate) fn new(topic: Place, given: &str) -> Self {
         let checked = GroupName::try_from(given).map_err(|_refused| invalid_name(given));
-        Self {
-            topic,
-            given: given.into(),
-            checked,
-        }
+        Self { topic, given: given.into(), checked }
     }
 
     pub(crate) fn topic(&self) -> &Place {
@@ -104,15 +111,9 @@ impl GroupPlace {
     pub(crate) async fn info(&self) -> Result<GroupInfo, Failed> {
         self.checked()?;
         let groups = self.topic.describe().await?.groups;
-        let mine = groups
-            .into_iter()
-            .find(|one| one.name.as_deref() == Some(&*self.given));
+        let mine = groups.into_iter().find(|one| one.name.as_deref() == Some(&*self.given));
         mine.ok_or_else(|| {
-            let text = format!(
-                "topic {:?} has no group {:?}",
-                self.topic.name(),
-                self.given
-            );
+            let text = format!("topic {:?} has no group {:?}", self.topic.name(), self.given);
             Failure::coded(ErrorCode::NotFound, text)
         })
     }
@@ -125,11 +126,7 @@ fn invalid_name(given: &str) -> Failed {
 /// An answer of another kind than the question's.
 pub(crate) fn unexpected(question: &str, answer: &Response) -> Failed {
     let mut shown = format!("{answer:?}");
-    if let Some((end, _)) = shown.char_indices().nth(80) {
-        shown.truncate(end);
-    }
-    Failure::coded(
-        ErrorCode::ProtocolError,
-        format!("the broker answered {question} with {shown}"),
-    )
+    let end = shown.char_indices().nth(80).map_or(shown.len(), |(at, _)| at);
+    shown.truncate(end);
+    Failure::coded(ErrorCode::ProtocolError, format!("the broker answered {question} with {shown}"))
 }

@@ -1,17 +1,23 @@
 //! The producer: many messages, batched and pipelined, each still confirmed.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::codec::Codec;
-use crate::error::{Failure, Local, PublishError};
+use crate::core::{Batch, Lane, LaneLimits};
+use crate::error::{Failed, PublishError};
 use crate::place::Place;
 use crate::publish::{Properties, Receipt};
+use crate::send::{send, try_send};
+
+/// Larger batches would not fit into the smallest frame that a broker may ask for.
+const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Options of a [`Producer`]; see [`Queue::producer`](crate::Queue::producer).
 ///
@@ -56,7 +62,8 @@ impl<T> ProducerBuilder<T> {
         self
     }
 
-    /// When a batch is full. The default is 1,024 messages or 256 KiB.
+    /// When a batch is full. The default is 1,024 messages or 256 KiB; more than 1 MiB counts as
+    /// 1 MiB.
     pub fn max_batch(mut self, messages: usize, bytes: usize) -> Self {
         self.batch_messages = messages.max(1);
         self.batch_bytes = bytes.max(1);
@@ -71,10 +78,13 @@ impl<T> ProducerBuilder<T> {
 
     /// The producer.
     pub fn build(self) -> Producer<T> {
-        Producer {
-            place: self.place,
-            codec: self.codec,
-        }
+        let lane = self.place.own_lane(LaneLimits {
+            linger: self.linger,
+            batch_messages: self.batch_messages,
+            batch_bytes: self.batch_bytes.min(BATCH_BYTES_MAX),
+            in_flight_bytes: self.in_flight_bytes,
+        });
+        Producer { place: self.place, codec: self.codec, lane }
     }
 }
 
@@ -105,6 +115,8 @@ impl<T> fmt::Debug for ProducerBuilder<T> {
 pub struct Producer<T = Bytes> {
     place: Place,
     codec: Codec<T>,
+    /// A wrong name is told by the first send.
+    lane: Result<Arc<Lane>, Failed>,
 }
 
 impl<T> Producer<T> {
@@ -113,15 +125,22 @@ impl<T> Producer<T> {
     ///
     /// *Cancel safety*: a dropped future has sent nothing.
     pub async fn send(&self, message: &T) -> Result<Confirm, PublishError> {
-        let _ = (self.codec, message);
-        tokio::time::sleep(Duration::ZERO).await;
-        Err(Failure::local(Local::Disconnected, "not connected").into())
+        let lane = self.lane()?;
+        if let Some(confirm) = try_send(lane, self.codec, message, None)? {
+            return Ok(confirm);
+        }
+        Ok(Box::pin(send(lane, self.codec, message, None)).await?)
     }
 
     /// The same with an ordering key.
+    ///
+    /// ```no_run
+    /// # async fn demo(producer: posthaste::Producer) -> Result<(), posthaste::Error> {
+    /// let _confirm = producer.send_keyed("customer-42", &posthaste::Bytes::from("7")).await?;
+    /// # Ok(()) }
+    /// ```
     pub async fn send_keyed(&self, key: &str, message: &T) -> Result<Confirm, PublishError> {
-        let _ = key;
-        self.send(message).await
+        self.send_with(message, &Properties::new().key(key)).await
     }
 
     /// The same with any properties.
@@ -130,12 +149,18 @@ impl<T> Producer<T> {
         message: &T,
         properties: &Properties,
     ) -> Result<Confirm, PublishError> {
-        let _ = properties;
-        self.send(message).await
+        let lane = self.lane()?;
+        let properties = Some(properties);
+        if let Some(confirm) = try_send(lane, self.codec, message, properties)? {
+            return Ok(confirm);
+        }
+        Ok(Box::pin(send(lane, self.codec, message, properties)).await?)
     }
 
     /// Sends what is batched and waits until everything sent so far is stored. Tells the first
     /// failure since the last flush, if there was one.
+    ///
+    /// *Cancel safety*: what is batched is sent all the same.
     ///
     /// ```no_run
     /// # async fn demo(producer: posthaste::Producer) -> Result<(), posthaste::Error> {
@@ -143,25 +168,30 @@ impl<T> Producer<T> {
     /// # Ok(()) }
     /// ```
     pub async fn flush(&self) -> Result<Flushed, PublishError> {
-        tokio::time::sleep(Duration::ZERO).await;
-        Err(Failure::local(Local::Disconnected, "not connected").into())
+        let lane = self.lane()?;
+        for batch in lane.flush() {
+            let mut slot = None;
+            // Failures are in the lane's account, and told from there.
+            let decided = poll_fn(|cx| batch.poll(&mut slot, cx.waker())).await;
+            drop(decided);
+        }
+        Ok(Flushed { confirmed: lane.take_account()? })
+    }
+
+    fn lane(&self) -> Result<&Arc<Lane>, PublishError> {
+        self.lane.as_ref().map_err(|failure| PublishError(Arc::clone(failure)))
     }
 }
 
 impl<T> Clone for Producer<T> {
     fn clone(&self) -> Self {
-        Self {
-            place: self.place.clone(),
-            codec: self.codec,
-        }
+        Self { place: self.place.clone(), codec: self.codec, lane: self.lane.clone() }
     }
 }
 
 impl<T> fmt::Debug for Producer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Producer")
-            .field("to", &self.place)
-            .finish_non_exhaustive()
+        f.debug_struct("Producer").field("to", &self.place).finish_non_exhaustive()
     }
 }
 
@@ -176,16 +206,30 @@ impl<T> fmt::Debug for Producer<T> {
 #[derive(Debug)]
 #[must_use = "await the confirm, or call Producer::flush before you exit"]
 pub struct Confirm {
-    _private: (),
+    batch: Arc<Batch>,
+    index: u32,
+    /// This confirm's place among those who wait for the batch.
+    slot: Option<usize>,
+    id: Option<String>,
+}
+
+impl Confirm {
+    pub(crate) fn new(batch: Arc<Batch>, index: u32, id: Option<String>) -> Self {
+        Self { batch, index, slot: None, id }
+    }
 }
 
 impl Future for Confirm {
     type Output = Result<Receipt, PublishError>;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Err(
-            Failure::local(Local::Disconnected, "not connected").into()
-        ))
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        this.batch.poll(&mut this.slot, cx.waker()).map(|outcome| {
+            let stored = outcome?;
+            // u64::MAX stands for unknown, and stays so.
+            let position = stored.base_offset.saturating_add(u64::from(this.index));
+            Ok(Receipt { id: this.id.take(), position, duplicate: stored.duplicate })
+        })
     }
 }
 

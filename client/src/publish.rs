@@ -7,9 +7,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use crate::codec::Codec;
-use crate::error::{Failure, Local, PublishError};
+use crate::declare::BoxFuture;
+use crate::error::{Failed, Failure, Local, PublishError};
 use crate::options::unix_ms;
 use crate::place::Place;
+use crate::producer::Confirm;
+use crate::send::{send, try_send};
 
 /// What a message can carry besides its payload. The options of [`Publish`], as a value, for
 /// [`Producer::send_with`](crate::Producer::send_with).
@@ -87,6 +90,10 @@ impl Properties {
         self.priority = Some(priority);
         self
     }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where a message is stored.
@@ -135,12 +142,7 @@ pub struct Publish<'a, T> {
 
 impl<'a, T> Publish<'a, T> {
     pub(crate) fn new(place: &'a Place, codec: Codec<T>, message: &'a T) -> Self {
-        Self {
-            place,
-            codec,
-            message,
-            properties: Properties::default(),
-        }
+        Self { place, codec, message, properties: Properties::default() }
     }
 
     /// The ordering key.
@@ -206,29 +208,85 @@ impl<'a, T: Sync> IntoFuture for Publish<'a, T> {
     type IntoFuture = Publishing<'a, T>;
 
     fn into_future(self) -> Publishing<'a, T> {
-        Publishing { publish: self }
+        Publishing { state: State::Begun(self) }
     }
 }
 
 /// The future of a [`Publish`].
+///
+/// ```no_run
+/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// use posthaste::{Bytes, Publishing};
+/// let (orders, body) = (client.queue("orders"), Bytes::from("7"));
+/// let publishing: Publishing<'_, Bytes> = orders.publish(&body).into_future();
+/// publishing.await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing is sent until this is awaited"]
 pub struct Publishing<'a, T> {
-    publish: Publish<'a, T>,
+    state: State<'a, T>,
+}
+
+enum State<'a, T> {
+    Begun(Publish<'a, T>),
+    /// Too much is in flight; rare enough for a box.
+    Waiting(BoxFuture<'a, Result<Confirm, Failed>>),
+    Sent(Confirm),
+    Done,
 }
 
 impl<T> fmt::Debug for Publishing<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publishing").finish_non_exhaustive()
+        let state = match &self.state {
+            State::Begun(_) => "begun",
+            State::Waiting(_) => "waiting",
+            State::Sent(_) => "sent",
+            State::Done => "done",
+        };
+        f.debug_tuple("Publishing").field(&state).finish()
     }
 }
+
+impl<T> Unpin for Publishing<'_, T> {}
 
 impl<T: Sync> Future for Publishing<'_, T> {
     type Output = Result<Receipt, PublishError>;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let _ = (self.publish.codec, self.publish.message);
-        Poll::Ready(Err(
-            Failure::local(Local::Disconnected, "not connected").into()
-        ))
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            match &mut self.state {
+                State::Begun(_) => {
+                    let State::Begun(publish) = std::mem::replace(&mut self.state, State::Done)
+                    else {
+                        continue;
+                    };
+                    self.state = publish.begin()?;
+                }
+                State::Waiting(waiting) => match waiting.as_mut().poll(cx) {
+                    Poll::Ready(confirm) => self.state = State::Sent(confirm?),
+                    Poll::Pending => return Poll::Pending,
+                },
+                State::Sent(confirm) => return Pin::new(confirm).poll(cx),
+                State::Done => {
+                    let failure = Failure::local(Local::Closed, "this publish failed before");
+                    return Poll::Ready(Err(failure.into()));
+                }
+            }
+        }
+    }
+}
+
+impl<'a, T: Sync> Publish<'a, T> {
+    fn begin(self) -> Result<State<'a, T>, Failed> {
+        let lane = self.place.shared_lane()?;
+        let properties = Some(&self.properties).filter(|properties| !properties.is_empty());
+        if let Some(confirm) = try_send(lane, self.codec, self.message, properties)? {
+            return Ok(State::Sent(confirm));
+        }
+        let waiting = async move {
+            let properties = Some(&self.properties);
+            send(self.place.shared_lane()?, self.codec, self.message, properties).await
+        };
+        Ok(State::Waiting(Box::pin(waiting)))
     }
 }

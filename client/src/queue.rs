@@ -42,10 +42,7 @@ pub struct Queue<T = Bytes> {
 
 impl<T> Queue<T> {
     pub(crate) fn new(client: Client, name: &str, codec: Codec<T>) -> Self {
-        Self {
-            place: Place::new(client, name),
-            codec,
-        }
+        Self { place: Place::new(client, name), codec }
     }
 
     /// The queue's name.
@@ -204,14 +201,7 @@ impl<T> Queue<T> {
     /// # Ok(()) }
     /// ```
     pub async fn stats(&self) -> Result<QueueStats, RequestError> {
-        let group = self
-            .place
-            .describe()
-            .await?
-            .groups
-            .into_iter()
-            .next()
-            .unwrap_or_default();
+        let group = self.place.describe().await?.groups.into_iter().next().unwrap_or_default();
         Ok(QueueStats {
             ready: group.ready,
             leased: group.leased,
@@ -237,10 +227,7 @@ impl<T> Queue<T> {
 
 impl<T> Clone for Queue<T> {
     fn clone(&self) -> Self {
-        Self {
-            place: self.place.clone(),
-            codec: self.codec,
-        }
+        Self { place: self.place.clone(), codec: self.codec }
     }
 }
 

@@ -29,11 +29,7 @@ pub struct Seek {
 
 impl Seek {
     pub(crate) fn new(place: GroupPlace, to: Start) -> Self {
-        Self {
-            place,
-            to,
-            dry_run: false,
-        }
+        Self { place, to, dry_run: false }
     }
 
     /// Only tell what would happen.

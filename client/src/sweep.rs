@@ -38,30 +38,15 @@ enum What {
 
 impl Sweep {
     pub(crate) fn purge(place: Place) -> Self {
-        Self {
-            place,
-            group: None,
-            what: What::Purge,
-            dry_run: false,
-        }
+        Self { place, group: None, what: What::Purge, dry_run: false }
     }
 
     pub(crate) fn replay(place: Place, group: Option<GroupPlace>, offset: Option<u64>) -> Self {
-        Self {
-            place,
-            group,
-            what: What::Replay(offset),
-            dry_run: false,
-        }
+        Self { place, group, what: What::Replay(offset), dry_run: false }
     }
 
     pub(crate) fn drop(place: Place, group: Option<GroupPlace>, offset: Option<u64>) -> Self {
-        Self {
-            place,
-            group,
-            what: What::Drop(offset),
-            dry_run: false,
-        }
+        Self { place, group, what: What::Drop(offset), dry_run: false }
     }
 
     /// Only count.
@@ -72,25 +57,16 @@ impl Sweep {
 
     fn request(&self) -> Result<Request, Failed> {
         let name = self.place.checked()?.clone();
-        let group = self
-            .group
-            .as_ref()
-            .map(GroupPlace::checked)
-            .transpose()?
-            .cloned();
+        let group = self.group.as_ref().map(GroupPlace::checked).transpose()?.cloned();
         let dry_run = self.dry_run;
         Ok(match self.what {
             What::Purge => Request::Purge { name, dry_run },
-            What::Replay(offset) => Request::Dead {
-                name,
-                group,
-                action: DeadAction::Replay { offset, dry_run },
-            },
-            What::Drop(offset) => Request::Dead {
-                name,
-                group,
-                action: DeadAction::Drop { offset, dry_run },
-            },
+            What::Replay(offset) => {
+                Request::Dead { name, group, action: DeadAction::Replay { offset, dry_run } }
+            }
+            What::Drop(offset) => {
+                Request::Dead { name, group, action: DeadAction::Drop { offset, dry_run } }
+            }
         })
     }
 }

@@ -40,10 +40,7 @@ pub struct Topic<T = Bytes> {
 
 impl<T> Topic<T> {
     pub(crate) fn new(client: Client, name: &str, codec: Codec<T>) -> Self {
-        Self {
-            place: Place::new(client, name),
-            codec,
-        }
+        Self { place: Place::new(client, name), codec }
     }
 
     /// The topic's name.
@@ -177,10 +174,7 @@ impl<T> Topic<T> {
 
 impl<T> Clone for Topic<T> {
     fn clone(&self) -> Self {
-        Self {
-            place: self.place.clone(),
-            codec: self.codec,
-        }
+        Self { place: self.place.clone(), codec: self.codec }
     }
 }
 
@@ -248,12 +242,7 @@ impl<T> Group<T> {
     /// # Ok(()) }
     /// ```
     pub fn consume(&self) -> Consume<T> {
-        Consume::new(
-            self.place.topic().clone(),
-            Some(self.place.clone()),
-            self.start,
-            self.codec,
-        )
+        Consume::new(self.place.topic().clone(), Some(self.place.clone()), self.start, self.codec)
     }
 
     /// Moves the group: forward to skip, back to replay.
@@ -278,10 +267,7 @@ impl<T> Group<T> {
     pub async fn lag(&self) -> Result<Lag, RequestError> {
         let info = self.info().await?;
         let messages = info.ready + info.leased + info.delayed;
-        Ok(Lag {
-            messages,
-            age: info.oldest_age,
-        })
+        Ok(Lag { messages, age: info.oldest_age })
     }
 
     /// Settings and counts.
@@ -304,11 +290,7 @@ impl<T> Group<T> {
     /// # Ok(()) }
     /// ```
     pub fn dead_letters(&self) -> DeadLetters<T> {
-        DeadLetters::new(
-            self.place.topic().clone(),
-            Some(self.place.clone()),
-            self.codec,
-        )
+        DeadLetters::new(self.place.topic().clone(), Some(self.place.clone()), self.codec)
     }
 
     /// Removes the group; the topic's messages stay.
@@ -325,19 +307,12 @@ impl<T> Group<T> {
 
 impl<T> Clone for Group<T> {
     fn clone(&self) -> Self {
-        Self {
-            place: self.place.clone(),
-            start: self.start,
-            codec: self.codec,
-        }
+        Self { place: self.place.clone(), start: self.start, codec: self.codec }
     }
 }
 
 impl<T> fmt::Debug for Group<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Group")
-            .field(&self.place.topic().name())
-            .field(&self.name())
-            .finish()
+        f.debug_tuple("Group").field(&self.place.topic().name()).field(&self.name()).finish()
     }
 }

@@ -1,53 +1,349 @@
 //! What all clones of a client share, and the task that owns the connection.
+//!
+//! ```text
+//! handles ──lanes, calls, subscriptions──▶ Inbox ──▶ Driver (one task) ──▶ Outbox ──▶ socket
+//!    ▲                                                  │
+//!    └──────── outcomes, answers, deliveries ◀──────────┘
+//! ```
+//!
+//! Handles never touch the socket, the task never runs application code. The inbox holds only what
+//! changed, so the task's work is per batch, range and request, not per message.
 
-use std::sync::Arc;
+mod batch;
+mod calls;
+mod consumers;
+mod destination;
+mod driver;
+mod handshake;
+mod held;
+mod lane;
+mod link;
+mod outbox;
+mod parcel;
+mod publisher;
+mod random;
+mod settles;
+mod subscription;
+mod supervisor;
 
-use posthaste_protocol::{Request, Response};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use posthaste_protocol::names::Name;
+use posthaste_protocol::{BatchBuilder, RecordLimits, Request, Response};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+use self::destination::Destination;
 
 use crate::client::ClientBuilder;
 use crate::error::{Failed, Failure, Local};
 use crate::info::BrokerInfo;
 use crate::options::ConnState;
 
+pub(crate) use batch::{Batch, lock, too_late};
+pub(crate) use calls::Call;
+pub(crate) use lane::{Lane, LaneLimits, Push};
+pub(crate) use settles::bounded_reason;
+pub(crate) use subscription::{Generation, Incoming, LeaseKey, Subscription, Taken, Terms};
+
+/// Builders kept for reuse, so that a steady producer allocates nothing.
+const SPARE_BUILDERS_MAX: usize = 64;
+/// Single publishes never linger; what runs at the same time shares batches all the same.
+const SHARED_LANE: LaneLimits = LaneLimits {
+    linger: Duration::ZERO,
+    batch_messages: 4_096,
+    batch_bytes: 256 << 10,
+    in_flight_bytes: 64 << 20,
+};
+/// How long a client that was dropped without being closed goes on sending.
+const DROP_GRACE: Duration = Duration::from_secs(1);
+
 /// The shared state of one client.
 #[derive(Debug)]
 pub(crate) struct Core {
     options: ClientBuilder,
+    inbox: Mutex<Inbox>,
+    wake: Notify,
+    status: watch::Sender<Status>,
+    is_throttled: AtomicBool,
+    destinations: Mutex<HashMap<Name, Known>>,
+    builders: Mutex<Spares>,
+}
+
+/// What changed since the task looked last.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    lanes: Vec<Arc<Lane>>,
+    calls: Vec<Call>,
+    new_subscriptions: Vec<Arc<Subscription>>,
+    subscriptions: Vec<Arc<Subscription>>,
+    /// Close in order, by this time.
+    close_by: Option<Instant>,
+    /// The task has ended: nobody will look any more.
+    is_shut: bool,
+}
+
+/// How the client stands.
+#[derive(Debug)]
+struct Status {
+    state: ConnState,
+    broker: Option<BrokerInfo>,
+    /// Why the last attempt to connect failed.
+    failure: Option<Failed>,
+    /// What closing could not do any more.
+    unfinished: Option<Failed>,
+}
+
+/// A name that something was published to.
+#[derive(Debug)]
+struct Known {
+    destination: Arc<Destination>,
+    /// What single publishes share.
+    lane: Option<Arc<Lane>>,
+}
+
+#[derive(Debug, Default)]
+struct Spares {
+    limits: RecordLimits,
+    builders: Vec<BatchBuilder>,
 }
 
 impl Core {
+    /// Starts the connection task.
     pub(crate) fn start(options: ClientBuilder) -> Result<Arc<Self>, Failed> {
-        Ok(Arc::new(Self { options }))
+        let endpoint = options.endpoint()?;
+        let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
+            Failure::caused(Local::Closed, "a client needs a tokio runtime", error)
+        })?;
+        let status =
+            Status { state: ConnState::Connecting, broker: None, failure: None, unfinished: None };
+        let core = Arc::new(Self {
+            options,
+            inbox: Mutex::default(),
+            wake: Notify::new(),
+            status: watch::Sender::new(status),
+            is_throttled: AtomicBool::new(false),
+            destinations: Mutex::default(),
+            builders: Mutex::default(),
+        });
+        runtime.spawn(supervisor::run(Arc::clone(&core), endpoint));
+        Ok(core)
     }
 
-    pub(crate) async fn first_connection(&self) -> Result<(), Failed> {
-        self.ready().await
+    pub(crate) fn options(&self) -> &ClientBuilder {
+        &self.options
     }
+
+    // ---- how it stands ----
 
     pub(crate) fn state(&self) -> ConnState {
-        ConnState::Closed
+        match self.status.borrow().state {
+            ConnState::Ready if self.is_throttled.load(Ordering::Relaxed) => ConnState::Throttled,
+            state => state,
+        }
     }
 
+    fn set_throttled(&self, is_throttled: bool) {
+        self.is_throttled.store(is_throttled, Ordering::Relaxed);
+    }
+
+    /// Waits for the first connection, or gives up with the first failure.
+    pub(crate) async fn first_connection(&self) -> Result<(), Failed> {
+        let is_decided =
+            |status: &Status| status.state != ConnState::Connecting || status.failure.is_some();
+        let failure = match self.status.subscribe().wait_for(is_decided).await {
+            Ok(status) if status.state == ConnState::Connecting => status.failure.clone(),
+            _ => None,
+        };
+        match failure {
+            Some(failure) => {
+                self.close_by(Instant::now());
+                Err(failure)
+            }
+            None => self.ready().await,
+        }
+    }
+
+    /// Waits for a connection.
     pub(crate) async fn ready(&self) -> Result<(), Failed> {
-        tokio::task::yield_now().await;
-        Err(Failure::local(
-            Local::Refused,
-            format!("cannot reach {}", self.options.url),
-        ))
-    }
-
-    pub(crate) async fn close(&self) -> Result<(), Failed> {
-        tokio::task::yield_now().await;
-        Ok(())
+        let is_decided =
+            |status: &Status| matches!(status.state, ConnState::Ready | ConnState::Closed);
+        match self.status.subscribe().wait_for(is_decided).await {
+            Ok(status) if status.state == ConnState::Ready => Ok(()),
+            _ => Err(closed()),
+        }
     }
 
     pub(crate) async fn broker(&self) -> Result<BrokerInfo, Failed> {
-        self.ready().await?;
-        Err(Failure::local(Local::Closed, "the client is closed"))
+        let known = async {
+            self.ready().await?;
+            self.status.borrow().broker.clone().ok_or_else(closed)
+        };
+        let timeout = self.options.request_timeout;
+        tokio::time::timeout(timeout, known).await.unwrap_or_else(|_elapsed| Err(self.no_answer()))
     }
 
-    pub(crate) async fn call(&self, _request: Request) -> Result<Response, Failed> {
-        self.ready().await?;
-        Err(Failure::local(Local::Closed, "the client is closed"))
+    // ---- what handles hand over ----
+
+    /// One request and its answer, within the request timeout, reconnects included.
+    pub(crate) async fn call(&self, request: Request) -> Result<Response, Failed> {
+        let (reply, answer) = oneshot::channel();
+        let call = Call { request, reply };
+        if !self.post(|inbox| inbox.calls.push(call)) {
+            return Err(closed());
+        }
+        match tokio::time::timeout(self.options.request_timeout, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_gone)) => Err(closed()),
+            Err(_elapsed) => Err(self.no_answer()),
+        }
     }
+
+    fn no_answer(&self) -> Failed {
+        let timeout = self.options.request_timeout;
+        let status = self.status.borrow();
+        match (&status.state, &status.failure) {
+            (ConnState::Ready, _) | (_, None) => {
+                Failure::local(Local::Timeout, format!("no answer within {timeout:?}"))
+            }
+            (_, Some(failure)) => {
+                let text = format!("not connected within {timeout:?}: {}", failure.message);
+                Failure::local(Local::Timeout, text)
+            }
+        }
+    }
+
+    /// Opens a consumer.
+    pub(crate) async fn subscribe(
+        self: &Arc<Self>,
+        terms: Terms,
+    ) -> Result<Arc<Subscription>, Failed> {
+        let (subscription, opened) = Subscription::new(Arc::clone(self), terms);
+        let mut guard = CancelOnDrop(Some(Arc::clone(&subscription)));
+        if !self.post(|inbox| inbox.new_subscriptions.push(Arc::clone(&subscription))) {
+            return Err(closed());
+        }
+        match tokio::time::timeout(self.options.request_timeout, opened).await {
+            Ok(opened) => opened.unwrap_or_else(|_gone| Err(closed()))?,
+            Err(_elapsed) => return Err(self.no_answer()),
+        }
+        guard.0 = None;
+        Ok(subscription)
+    }
+
+    /// A lane has something to fetch. `false` if there is nobody to fetch it.
+    fn announce_lane(&self, lane: Arc<Lane>) -> bool {
+        self.post(|inbox| inbox.lanes.push(lane))
+    }
+
+    /// A consumer has something to collect. When nobody collects any more, its end has been told.
+    fn announce_subscription(&self, subscription: Arc<Subscription>) {
+        self.post(|inbox| inbox.subscriptions.push(subscription));
+    }
+
+    fn post(&self, put: impl FnOnce(&mut Inbox)) -> bool {
+        let mut inbox = lock(&self.inbox);
+        if inbox.is_shut {
+            return false;
+        }
+        put(&mut inbox);
+        drop(inbox);
+        self.wake.notify_one();
+        true
+    }
+
+    // ---- lanes ----
+
+    /// The lane that single publishes to a name share.
+    pub(crate) fn shared_lane(self: &Arc<Self>, name: &Name) -> Arc<Lane> {
+        let mut destinations = lock(&self.destinations);
+        let known = destinations.entry(name.clone()).or_insert_with(|| Known::new(name));
+        let lane = known.lane.get_or_insert_with(|| {
+            Lane::new(Arc::clone(self), Arc::clone(&known.destination), SHARED_LANE)
+        });
+        Arc::clone(lane)
+    }
+
+    /// A lane of a producer of its own.
+    pub(crate) fn own_lane(self: &Arc<Self>, name: &Name, limits: LaneLimits) -> Arc<Lane> {
+        let mut destinations = lock(&self.destinations);
+        let known = destinations.entry(name.clone()).or_insert_with(|| Known::new(name));
+        Lane::new(Arc::clone(self), Arc::clone(&known.destination), limits)
+    }
+
+    /// Another broker answers under the same address: no number of a target holds any more.
+    fn forget_targets(&self) {
+        lock(&self.destinations).values().for_each(|known| known.destination.set_target(None));
+    }
+
+    fn spare_builder(&self) -> BatchBuilder {
+        let mut spares = lock(&self.builders);
+        let limits = spares.limits;
+        spares.builders.pop().unwrap_or_else(|| BatchBuilder::with_limits(limits))
+    }
+
+    fn keep_builder(&self, builder: BatchBuilder) {
+        let mut spares = lock(&self.builders);
+        if spares.builders.len() < SPARE_BUILDERS_MAX {
+            spares.builders.push(builder);
+        }
+    }
+
+    /// The broker accepts messages up to this size.
+    fn set_message_bytes_max(&self, message_bytes_max: u32) {
+        let mut spares = lock(&self.builders);
+        if spares.limits.message_bytes_max != message_bytes_max {
+            spares.limits = RecordLimits { message_bytes_max };
+            spares.builders.clear();
+        }
+    }
+
+    // ---- the end ----
+
+    /// Closes in order and waits for the end.
+    pub(crate) async fn close(&self) -> Result<(), Failed> {
+        self.close_by(Instant::now() + self.options.publish_timeout);
+        let is_closed = |status: &Status| status.state == ConnState::Closed;
+        match self.status.subscribe().wait_for(is_closed).await {
+            Ok(status) => status.unfinished.clone().map_or(Ok(()), Err),
+            Err(_gone) => Ok(()),
+        }
+    }
+
+    /// The last handle is gone.
+    pub(crate) fn abandon(&self) {
+        self.close_by(Instant::now() + DROP_GRACE);
+    }
+
+    fn close_by(&self, deadline: Instant) {
+        self.post(|inbox| {
+            let by = inbox.close_by.map_or(deadline, |by| by.min(deadline));
+            inbox.close_by = Some(by);
+        });
+    }
+}
+
+/// Ends a consumer whose opening nobody waits for any more.
+struct CancelOnDrop(Option<Arc<Subscription>>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(subscription) = &self.0 {
+            drop(subscription.cancel());
+        }
+    }
+}
+
+impl Known {
+    fn new(name: &Name) -> Self {
+        Self { destination: Arc::new(Destination::new(name.clone())), lane: None }
+    }
+}
+
+/// What everybody hears who comes after the end.
+pub(crate) fn closed() -> Failed {
+    Failure::local(Local::Closed, "the client is closed")
 }

@@ -1,0 +1,93 @@
+//! The outcome of one batch, shared by the confirms of its messages.
+//!
+//! One allocation per batch: a message's confirm is a reference and an index. Invariant: the
+//! outcome is decided once, and whoever decides wakes everybody who waits.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use tokio::time::Instant;
+
+use super::lane::Lane;
+use crate::error::{Failed, Failure, Local};
+
+/// Takes a lock. A panic elsewhere does not make the state behind it wrong: every critical section
+/// of this crate leaves it whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Where a batch was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    /// Offset of its first message; `u64::MAX` if that is not known any more.
+    pub(crate) base_offset: u64,
+    pub(crate) duplicate: bool,
+}
+
+/// A batch that somebody waits for.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) deadline: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(Vec<Waker>),
+    Stored(Stored),
+    Failed(Failed),
+}
+
+impl Batch {
+    pub(crate) fn new(lane: Arc<Lane>, deadline: Instant) -> Arc<Self> {
+        Arc::new(Self { lane, deadline, state: Mutex::new(State::Open(Vec::new())) })
+    }
+
+    /// Tells everybody. Only the first outcome counts.
+    pub(crate) fn decide(&self, outcome: Result<Stored, Failed>) {
+        let decided = match outcome {
+            Ok(stored) => State::Stored(stored),
+            Err(failure) => State::Failed(failure),
+        };
+        let mut state = lock(&self.state);
+        let State::Open(wakers) = &mut *state else { return };
+        let wakers = std::mem::take(wakers);
+        *state = decided;
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn is_decided(&self) -> bool {
+        !matches!(&*lock(&self.state), State::Open(_))
+    }
+
+    /// The outcome; until then `waker` is woken once. `slot` is the caller's place among those who
+    /// wait, so that polling again does not enlist again.
+    pub(crate) fn poll(
+        &self,
+        slot: &mut Option<usize>,
+        waker: &Waker,
+    ) -> Poll<Result<Stored, Failed>> {
+        match &mut *lock(&self.state) {
+            State::Stored(stored) => Poll::Ready(Ok(*stored)),
+            State::Failed(failure) => Poll::Ready(Err(Arc::clone(failure))),
+            State::Open(wakers) => {
+                match slot.and_then(|slot| wakers.get_mut(slot)) {
+                    Some(mine) => mine.clone_from(waker),
+                    None => {
+                        *slot = Some(wakers.len());
+                        wakers.push(waker.clone());
+                    }
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// What those hear whose publish took too long.
+pub(crate) fn too_late() -> Failed {
+    Failure::local(Local::Timeout, "the message was not confirmed within the publish timeout")
+}

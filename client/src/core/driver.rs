@@ -1,0 +1,308 @@
+//! What the connection task knows and does, apart from reading and writing.
+//!
+//! It survives connections: what is not finished on one goes on with the next. Everything here is
+//! owned by that one task, so nothing here is locked.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use posthaste_protocol::error::{ErrorCode, ErrorReply};
+use posthaste_protocol::request::REQUEST_ID_FIRST;
+use posthaste_protocol::response::Welcome;
+use posthaste_protocol::{Frame, Response};
+use tokio::time::Instant;
+
+use super::calls::{Calls, Expected};
+use super::consumers::Consumers;
+use super::lane::{Fetched, Lane};
+use super::outbox::Outbox;
+use super::publisher::{Publisher, Verdict};
+use super::{Core, Inbox, closed, lock, random, settles::Waiter, subscription::answer};
+use crate::error::{Failed, Failure, Local};
+
+/// The state of the connection task.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) core: Arc<Core>,
+    pub(crate) out: Outbox,
+    pub(crate) calls: Calls,
+    publisher: Publisher,
+    consumers: Consumers,
+    lingering: BinaryHeap<Reverse<Lingering>>,
+    /// Kept for its memory.
+    inbox: Inbox,
+    close_by: Option<Instant>,
+    store: Option<[u8; 16]>,
+    is_connected: bool,
+}
+
+/// A lane whose open batch waits for company.
+#[derive(Debug)]
+struct Lingering {
+    until: Instant,
+    lane: Arc<Lane>,
+}
+
+impl Driver {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self {
+            publisher: Publisher::new(Arc::clone(&core), random::session()),
+            core,
+            out: Outbox::default(),
+            calls: Calls::new(),
+            consumers: Consumers::default(),
+            lingering: BinaryHeap::new(),
+            inbox: Inbox::default(),
+            close_by: None,
+            store: None,
+            is_connected: false,
+        }
+    }
+
+    /// A connection is open.
+    pub(crate) fn connected(&mut self, welcome: &Welcome) {
+        if self.store.replace(welcome.store).is_some_and(|before| before != welcome.store) {
+            tracing::warn!("another broker answers under the address of the one before");
+            self.core.forget_targets();
+        }
+        self.core.set_message_bytes_max(welcome.message_bytes_max);
+        self.publisher.connected(welcome.publish_bytes_max, welcome.frame_bytes_max);
+        self.is_connected = true;
+        if self.close_by.is_none() {
+            self.consumers.connected(&mut self.out, &mut self.calls);
+        }
+    }
+
+    /// The connection broke.
+    pub(crate) fn disconnected(&mut self) {
+        self.is_connected = false;
+        self.out = Outbox::default();
+        for waiter in self.calls.disconnected() {
+            let text = "the connection broke before the settle was confirmed; it may come again";
+            answer(waiter, Err(Failure::local(Local::Disconnected, text)));
+        }
+        self.publisher.disconnected();
+        self.consumers.disconnected();
+    }
+
+    /// Takes over what handles handed in, does what is due, and encodes what can be sent.
+    pub(crate) fn collect(&mut self, now: Instant) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        std::mem::swap(&mut inbox, &mut lock(&self.core.inbox));
+        for subscription in inbox.new_subscriptions.drain(..) {
+            self.consumers.add(subscription, &mut self.out, &mut self.calls);
+        }
+        for lane in inbox.lanes.drain(..) {
+            let fetched = lane.fetch(now);
+            self.accept(lane, fetched);
+        }
+        self.calls.queue(&mut inbox.calls);
+        for subscription in inbox.subscriptions.drain(..) {
+            self.consumers.send(&subscription, &mut self.out, &mut self.calls);
+        }
+        if let Some(deadline) = inbox.close_by.take() {
+            self.begin_close(deadline);
+        }
+        self.inbox = inbox;
+        self.end_lingering(now);
+        self.publisher.expire(now);
+        if self.is_connected {
+            self.consumers.tick(now, &mut self.out, &mut self.calls);
+            self.calls.fill(&mut self.out);
+            self.publisher.fill(&mut self.out, &mut self.calls);
+        }
+    }
+
+    fn accept(&mut self, lane: Arc<Lane>, fetched: Fetched) {
+        self.publisher.accept(fetched.batches);
+        if let Some(until) = fetched.look_again {
+            self.lingering.push(Reverse(Lingering { until, lane }));
+        }
+    }
+
+    fn end_lingering(&mut self, now: Instant) {
+        let is_due = |next: &Reverse<Lingering>| next.0.until <= now;
+        while self.lingering.peek().is_some_and(is_due) {
+            let Some(Reverse(Lingering { lane, .. })) = self.lingering.pop() else { return };
+            let fetched = lane.fetch_lingering(now);
+            self.accept(lane, fetched);
+        }
+    }
+
+    fn begin_close(&mut self, deadline: Instant) {
+        let is_first = self.close_by.is_none();
+        self.close_by = Some(self.close_by.map_or(deadline, |by| by.min(deadline)));
+        if !is_first {
+            return;
+        }
+        for Reverse(Lingering { lane, .. }) in std::mem::take(&mut self.lingering) {
+            self.publisher.accept(lane.fetch_everything());
+        }
+        self.consumers.finish(&mut self.out, &mut self.calls);
+    }
+
+    /// Closing was asked for, and everything is done.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.close_by.is_some()
+            && self.publisher.is_empty()
+            && self.calls.is_quiet()
+            && self.lingering.is_empty()
+    }
+
+    /// Closing was asked for, and there is no time left.
+    pub(crate) fn is_out_of_time(&self, now: Instant) -> bool {
+        self.close_by.is_some_and(|by| by <= now)
+    }
+
+    /// When [`Driver::collect`] has something to do of its own accord.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        let lingering = self.lingering.peek().map(|next| next.0.until);
+        let consumers = self.consumers.next_due().filter(|_| self.is_connected);
+        let all = [lingering, self.publisher.next_expiry(), consumers, self.close_by];
+        all.into_iter().flatten().min()
+    }
+
+    /// Something came. An error ends the connection.
+    pub(crate) fn on_frame(&mut self, frame: &Frame, now: Instant) -> Result<(), Failed> {
+        let response = Response::decode(frame)
+            .map_err(|error| Failure::coded(error.code(), error.to_string()))?;
+        let (channel, id) = (frame.header.channel, frame.header.corr);
+        match response {
+            Response::Confirms(confirms) => {
+                confirms.iter().try_for_each(|confirmed| self.publisher.confirmed(confirmed))
+            }
+            Response::Deliver(deliver) => {
+                self.consumers.deliver(channel, deliver);
+                Ok(())
+            }
+            Response::Error(reply) if id != 0 && id < REQUEST_ID_FIRST => {
+                self.on_refused_publish(id, reply)
+            }
+            Response::Error(reply) => self.on_error(channel, id, reply, now),
+            Response::Closing(reply) => Err(Failure::reply(reply)),
+            Response::Settled { stale } | Response::Extended { stale } => {
+                let waiters = match self.calls.take(id) {
+                    Some(Expected::Settle(waiters)) => waiters,
+                    _ => Vec::new(),
+                };
+                self.consumers.stale(channel, &stale, waiters);
+                Ok(())
+            }
+            Response::Canceled => {
+                self.calls.take(id);
+                self.consumers.canceled(channel);
+                Ok(())
+            }
+            other => {
+                self.on_answer(id, other, now);
+                Ok(())
+            }
+        }
+    }
+
+    fn on_refused_publish(&mut self, number: u64, reply: ErrorReply) -> Result<(), Failed> {
+        let told = reply.clone();
+        match self.publisher.refused(number, reply)? {
+            Verdict::GoOn => Ok(()),
+            Verdict::Reconnect => Err(Failure::reply(told)),
+        }
+    }
+
+    fn on_answer(&mut self, id: u64, response: Response, now: Instant) {
+        match (self.calls.take(id), response) {
+            (Some(Expected::Call(call)), response) => call.answer(Ok(response)),
+            (Some(Expected::Describe(destination)), Response::Described(found)) => {
+                self.publisher.described(&destination, Ok(found.id));
+            }
+            (Some(Expected::OpenProducer), Response::ProducerOpened { producer, resumed }) => {
+                self.publisher.opened(producer, resumed);
+            }
+            (Some(Expected::Consume(channel)), Response::Consuming { lease_ms }) => {
+                self.consumers.opened(channel, lease_ms, now);
+            }
+            (Some(Expected::Heartbeat), _) => {}
+            (expected, response) => {
+                tracing::debug!(?expected, ?response, "an answer that nothing waits for");
+            }
+        }
+    }
+
+    fn on_error(
+        &mut self,
+        channel: u16,
+        id: u64,
+        reply: ErrorReply,
+        now: Instant,
+    ) -> Result<(), Failed> {
+        if reply.code.closes_connection() {
+            return Err(Failure::reply(reply));
+        }
+        match self.calls.take(id) {
+            Some(Expected::Call(call)) => call.answer(Err(Failure::reply(reply))),
+            Some(Expected::Describe(destination)) => {
+                self.publisher.described(&destination, Err(Failure::reply(reply)));
+            }
+            Some(Expected::OpenProducer) if reply.code == ErrorCode::ShuttingDown => {}
+            Some(Expected::OpenProducer) => self.publisher.not_opened(&Failure::reply(reply)),
+            Some(Expected::Consume(channel)) => self.consumers.refused(channel, reply, now),
+            Some(Expected::Settle(waiters)) => refuse(waiters, &Failure::reply(reply)),
+            Some(Expected::Cancel(channel)) => self.consumers.canceled(channel),
+            Some(Expected::Heartbeat) | None => {
+                tracing::warn!(channel, %reply, "the broker refused");
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends everything: nobody who waits goes on waiting.
+    fn shut(&mut self) {
+        let shut = Inbox { is_shut: true, ..Inbox::default() };
+        let inbox = std::mem::replace(&mut *lock(&self.core.inbox), shut);
+        let failure = closed();
+        let lingering = std::mem::take(&mut self.lingering);
+        let lanes = lingering.into_iter().map(|next| next.0.lane);
+        for lane in inbox.lanes.into_iter().chain(lanes) {
+            lane.fail_all(&failure);
+        }
+        let undecided = self.publisher.fail_all(&failure);
+        self.calls.fail_all(&failure);
+        inbox.calls.into_iter().for_each(|call| call.answer(Err(closed())));
+        inbox.new_subscriptions.into_iter().for_each(|one| one.end(Some(closed())));
+        inbox.subscriptions.into_iter().for_each(|one| one.end(None));
+        self.consumers.end_all();
+        self.core.ended(undecided);
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+fn refuse(waiters: Vec<Waiter>, failure: &Failed) {
+    for waiter in waiters {
+        answer(waiter, Err(Arc::clone(failure)));
+    }
+}
+
+impl Ord for Lingering {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.until.cmp(&other.until)
+    }
+}
+
+impl PartialOrd for Lingering {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Lingering {
+    fn eq(&self, other: &Self) -> bool {
+        self.until == other.until
+    }
+}
+
+impl Eq for Lingering {}
