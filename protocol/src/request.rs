@@ -24,9 +24,11 @@ pub struct Hello {
     pub features: u64,
     /// Name and version of the client, for logs and `conn ls`. At most 200 bytes.
     pub client: String,
-    /// Largest frame the client will accept, in bytes.
+    /// Largest frame the client will accept, in bytes;
+    /// [`FRAME_BYTES_MIN`](crate::limits::FRAME_BYTES_MIN) at least.
     pub frame_bytes_max: u32,
-    /// Silence after which either side may close, in milliseconds. The server picks the smaller.
+    /// The longest silence that the client will keep, in milliseconds; 1,000 at least. The server
+    /// picks the smaller of this and its own.
     pub idle_ms: u32,
 }
 

@@ -29,7 +29,8 @@ pub struct Welcome {
     pub message_bytes_max: u32,
     /// Publish window: bytes of batches a client may have unconfirmed.
     pub publish_bytes_max: u64,
-    /// Agreed silence limit, in milliseconds.
+    /// The client says something at least this often, in milliseconds: a ping, if nothing else.
+    /// After twice this the connection is closed.
     pub idle_ms: u32,
 }
 

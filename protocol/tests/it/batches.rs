@@ -284,11 +284,12 @@ fn records_have_one_encoding() {
     for record in good {
         assert_eq!(check_all(&with_record(record)), Ok(()), "{record:?}");
     }
-    let bad: [(&[u8], &str); 17] = [
+    let bad: [(&[u8], &str); 18] = [
         (&[0, 0], "no flags"),
         (&[0x81, 0, 0], "a length in two bytes that fits into one"),
         (&[0x80, 0x80, 0x80, 0x80, 0x80, 0], "a length of six bytes"),
         (&[0xff, 0xff, 0xff, 0xff, 0x1f, 0], "a length of 33 bits"),
+        (&[0x82, 0x80, 0x80, 0x80, 0x10, 0, 9], "a length of 33 bits, whose lowest 32 fit"),
         (&[0xff, 0xff, 0xff, 0xff, 0x0f, 0], "a length of 4 GiB"),
         (&[3, 0, 1], "a length behind the end"),
         (&[1, 0, 0], "bytes behind the record"),

@@ -1,11 +1,11 @@
 //! What one side encodes the other decodes, for every kind of request and response.
 
 use crate::random::Random;
-use crate::wire::{Said, check_refused_or_exact, frame};
+use crate::wire::{Said, check_refused_or_exact, frame, reseal};
 use bytes::BytesMut;
 use posthaste_protocol::request::{REQUEST_ID_FIRST, Settle};
 use posthaste_protocol::response::{Deliver, Description, Piece, PieceHead};
-use posthaste_protocol::{Request, Response, encode_deliver_head, encode_publish_head};
+use posthaste_protocol::{ErrorCode, Request, Response, encode_deliver_head, encode_publish_head};
 use std::collections::BTreeSet;
 
 const TURNS: usize = 4_200;
@@ -108,7 +108,7 @@ fn texts_that_are_too_long_are_cut_between_characters() {
 #[test]
 fn errors_carry_printable_ascii_only() {
     let reply = posthaste_protocol::ErrorReply {
-        code: posthaste_protocol::ErrorCode::Internal,
+        code: ErrorCode::Internal,
         retry_after_ms: 0,
         message: "disk\u{1b}[31m \u{e9}\r\nforged".into(),
         similar: vec!["a".into(), "b".into(), "c".into(), "d".into()],
@@ -120,6 +120,16 @@ fn errors_carry_printable_ascii_only() {
     };
     assert_eq!(reply.message, "disk?[31m ???forged");
     assert_eq!(reply.similar, ["a", "b", "c"]);
+
+    // Code, advice, length of the sentence, sentence.
+    let mut forged = Said::Response(Response::Error(reply)).encode(0, 1);
+    for byte in [b'\n', 0x1b, 0x7f] {
+        forged[32] = byte;
+        let meta_len = forged.len() - 24;
+        reseal(&mut forged, meta_len);
+        let error = Said::decode(&frame(&forged)).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::MalformedFrame);
+    }
 }
 
 #[test]
