@@ -128,7 +128,7 @@ impl Shard {
                 self.producers.accept(batch.producer, receipt, now_ms);
             }
             for (index, due_ms) in batch.delayed {
-                let first = base_offset + u64::from(*index);
+                let first = base_offset.saturating_add(u64::from(*index));
                 if *due_ms > now_ms && *index < batch.count && first < run.end {
                     self.delay(now_ms, id, Range { first, end: first + 1 }, *due_ms);
                 }

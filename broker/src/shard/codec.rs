@@ -6,9 +6,6 @@ use super::command::{Cause, Command, CommandError, End, Settlement};
 use super::effects::{GroupId, Range};
 use super::wire::{Input, Malformed, Output};
 
-/// LIMIT: bytes of a reason in a logged command; more than the wire lets through.
-const REASON_BYTES_MAX: usize = 4_096;
-
 impl Command {
     /// Appends the payload (without the kind) to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -111,11 +108,11 @@ fn encode_settlement(settlement: &Settlement, out: &mut Vec<u8>) {
         End::Retry { due_ms, reason } => {
             out.put(&[2]);
             out.put_varint(*due_ms);
-            out.put_text(clipped(reason));
+            out.put_reason(reason);
         }
         End::Dead { reason } => {
             out.put(&[3]);
-            out.put_text(clipped(reason));
+            out.put_reason(reason);
         }
     }
     put_ranges(ranges, out);
@@ -133,10 +130,8 @@ fn decode_settlement(input: &mut Input<'_>) -> Result<Settlement, Malformed> {
     };
     let end = match input.u8()? {
         1 => End::Ack,
-        2 => {
-            End::Retry { due_ms: input.varint()?, reason: input.text(REASON_BYTES_MAX)?.to_owned() }
-        }
-        3 => End::Dead { reason: input.text(REASON_BYTES_MAX)?.to_owned() },
+        2 => End::Retry { due_ms: input.varint()?, reason: input.reason()?.to_owned() },
+        3 => End::Dead { reason: input.reason()?.to_owned() },
         _ => return Err(input.error("unknown outcome")),
     };
     Ok(Settlement { group, end, cause, ranges: input.ranges()? })
@@ -145,15 +140,6 @@ fn decode_settlement(input: &mut Input<'_>) -> Result<Settlement, Malformed> {
 /// What is written can be read again: empty ranges are left out.
 fn put_ranges(ranges: &[Range], out: &mut Vec<u8>) {
     out.put_ranges(ranges.iter().copied().filter(|range| range.first < range.end));
-}
-
-/// What is written can be read again: a reason is cut where it is too long.
-fn clipped(reason: &str) -> &str {
-    let mut end = reason.len().min(REASON_BYTES_MAX);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    &reason[..end]
 }
 
 #[cfg(test)]

@@ -64,15 +64,17 @@ pub(crate) enum Known {
 impl Receipt {
     fn place_of(&self, sequence: u64) -> Option<(StreamId, u64)> {
         let index = sequence.checked_sub(self.sequence).filter(|at| *at < self.batches)?;
-        Some((self.stream, self.base_offset + index * u64::from(self.records)))
+        let records = index.saturating_mul(u64::from(self.records));
+        Some((self.stream, self.base_offset.saturating_add(records)))
     }
 
     /// Whether `next` goes on where this ends.
     fn is_followed_by(&self, next: &Receipt) -> bool {
         next.stream == self.stream
             && next.records == self.records
-            && next.sequence == self.sequence + self.batches
-            && next.base_offset == self.base_offset + self.batches * u64::from(self.records)
+            && next.sequence.checked_sub(self.sequence) == Some(self.batches)
+            && self.batches.checked_mul(u64::from(self.records))
+                == next.base_offset.checked_sub(self.base_offset)
     }
 }
 

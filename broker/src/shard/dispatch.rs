@@ -97,9 +97,6 @@ impl Shard {
         let Some(returned) = live.take_ready(range, progress) else { return false };
         live.held += count;
         live.delivered_below = live.delivered_below.max(end);
-        if !live.fresh.is_empty() {
-            live.fresh.remove(range);
-        }
         let deadline_ms = mono_ms.saturating_add(u64::from(holder.lease_ms));
         let granted = Lease {
             epoch,

@@ -128,6 +128,12 @@ impl Shard {
     /// # Errors
     /// The first thing that does not add up.
     pub fn check(&self) -> Result<(), String> {
+        for stream in self.streams.values() {
+            let is_whole = stream.group_ids().all(|id| self.groups.contains_key(&id));
+            if !is_whole || (stream.kind == Kind::Queue) != stream.built_in.is_some() {
+                return Err(format!("stream {}: its groups are not there", stream.id));
+            }
+        }
         for group in self.groups.values() {
             let id = group.id.0;
             group.progress.check().map_err(|rule| format!("group {id}: {rule}"))?;

@@ -37,10 +37,6 @@ impl<V: Clone + PartialEq> RangeMap<V> {
         self.by_end.len()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_end.is_empty()
-    }
-
     pub(crate) fn clear(&mut self) {
         self.by_end.clear();
         self.count = 0;
@@ -201,10 +197,6 @@ impl RangeSet {
     /// How many ranges it takes to say so.
     pub(crate) fn ranges(&self) -> usize {
         self.0.ranges()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     pub(crate) fn clear(&mut self) {

@@ -6,6 +6,9 @@ use super::effects::Range;
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::request::{Kind, Settings};
 
+/// LIMIT: bytes of a reason; more than the wire lets through.
+const REASON_BYTES_MAX: usize = 4_096;
+
 /// What is wrong, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
@@ -110,6 +113,10 @@ impl<'a> Input<'a> {
         std::str::from_utf8(bytes).map_err(|_broken| self.error("a text is not UTF-8"))
     }
 
+    pub(crate) fn reason(&mut self) -> Result<&'a str, Malformed> {
+        self.text(REASON_BYTES_MAX)
+    }
+
     pub(crate) fn name(&mut self) -> Result<Name, Malformed> {
         let text = self.text(usize::from(u8::MAX))?;
         Name::try_from(text).map_err(|error| self.error(error.rule()))
@@ -199,6 +206,15 @@ pub(crate) trait Output {
     fn put_text(&mut self, text: &str) {
         self.put_varint(text.len() as u64);
         self.put(text.as_bytes());
+    }
+
+    /// What is written can be read again: a reason is cut where it is too long.
+    fn put_reason(&mut self, reason: &str) {
+        let mut end = reason.len().min(REASON_BYTES_MAX);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.put_text(&reason[..end]);
     }
 
     fn put_kind(&mut self, kind: Kind) {

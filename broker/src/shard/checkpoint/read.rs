@@ -12,9 +12,6 @@ use crate::shard::wire::{Input, Malformed};
 use crate::shard::{CleanStop, Ids, Shard, touch};
 use std::collections::{BTreeMap, VecDeque};
 
-/// LIMIT: bytes of a reason among the dead letters.
-const REASON_BYTES_MAX: usize = 4_096;
-
 impl Shard {
     /// The shard of a checkpoint; its live half is as after an unclean stop until
     /// [`super::super::command::Command::Started`] is applied.
@@ -36,6 +33,11 @@ impl Shard {
             read.map_err(|error| Malformed { at: at + error.at, ..error })?;
         }
         input.end()?;
+        shard.ids.cover(Ids {
+            stream: shard.streams.keys().next_back().copied().unwrap_or(0),
+            group: shard.groups.keys().next_back().map_or(0, |group| group.0),
+            producer: shard.producers.iter().map(|(id, _)| id).max().unwrap_or(0),
+        });
         shard.revive_live();
         shard.check().map_err(|_what| input.error("the state contradicts itself"))?;
         Ok(shard)
@@ -190,7 +192,7 @@ fn read_progress(input: &mut Input<'_>, next: u64) -> Result<Progress, Malformed
         Ok(Dead {
             attempts: input.varint32()?,
             dead_ms: input.varint()?,
-            reason: input.text(REASON_BYTES_MAX)?.into(),
+            reason: input.reason()?.into(),
         })
     })?;
     let progress = Progress { start, floor, next, closed, charges, dead };

@@ -129,7 +129,7 @@ fn put_group(group: &Group, out: &mut Vec<u8>) {
         out.put_range(from, range);
         out.put_varint(u64::from(dead.attempts));
         out.put_varint(dead.dead_ms);
-        out.put_text(&dead.reason);
+        out.put_reason(&dead.reason);
         from = range.end;
     }
 }

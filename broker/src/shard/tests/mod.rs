@@ -1,6 +1,13 @@
 //! Tests of the shard as a whole: scripts, and random histories against a naive model.
 
+mod catalog;
+mod checkpoint;
+mod delivery;
+mod desk;
 mod history;
+mod hostile;
 mod model;
 pub(crate) mod random;
+mod restart;
+mod topics;
 mod world;
