@@ -33,6 +33,10 @@ pub(crate) struct Driver {
     /// Kept for its memory.
     inbox: Inbox,
     close_by: Option<Instant>,
+    /// Batches that had expired when closing began.
+    expired_before: u64,
+    /// The broker did something on this connection.
+    was_answered: bool,
     store: Option<[u8; 16]>,
     is_connected: bool,
 }
@@ -55,6 +59,8 @@ impl Driver {
             lingering: BinaryHeap::new(),
             inbox: Inbox::default(),
             close_by: None,
+            expired_before: 0,
+            was_answered: false,
             store: None,
             is_connected: false,
         }
@@ -69,9 +75,16 @@ impl Driver {
         self.core.set_message_bytes_max(welcome.message_bytes_max);
         self.publisher.connected(welcome.publish_bytes_max, welcome.frame_bytes_max);
         self.is_connected = true;
+        self.was_answered = false;
         if self.close_by.is_none() {
             self.consumers.connected(&mut self.out, &mut self.calls);
         }
+    }
+
+    /// Whether this connection, or the last, was good for anything: the next failure then begins a
+    /// new backoff.
+    pub(crate) fn was_answered(&self) -> bool {
+        self.was_answered
     }
 
     /// The connection broke.
@@ -136,6 +149,7 @@ impl Driver {
         if !is_first {
             return;
         }
+        self.expired_before = self.publisher.expired();
         for Reverse(Lingering { lane, .. }) in std::mem::take(&mut self.lingering) {
             self.publisher.accept(lane.fetch_everything());
         }
@@ -168,6 +182,7 @@ impl Driver {
         let response = Response::decode(frame)
             .map_err(|error| Failure::coded(error.code(), error.to_string()))?;
         let (channel, id) = (frame.header.channel, frame.header.corr);
+        self.was_answered |= !matches!(response, Response::Error(_) | Response::Closing(_));
         match response {
             Response::Confirms(confirms) => {
                 confirms.iter().try_for_each(|confirmed| self.publisher.confirmed(confirmed))
@@ -265,7 +280,8 @@ impl Driver {
         for lane in inbox.lanes.into_iter().chain(lanes) {
             lane.fail_all(&failure);
         }
-        let undecided = self.publisher.fail_all(&failure);
+        let expired = self.publisher.expired().saturating_sub(self.expired_before);
+        let undecided = self.publisher.fail_all(&failure) + expired;
         self.calls.fail_all(&failure);
         inbox.calls.into_iter().for_each(|call| call.answer(Err(closed())));
         inbox.new_subscriptions.into_iter().for_each(|one| one.end(Some(closed())));

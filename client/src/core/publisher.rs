@@ -58,6 +58,7 @@ pub(crate) struct Publisher {
     sealed_under: Option<u32>,
     next_sequence: u64,
     look_for_expired: Option<Instant>,
+    expired: u64,
 }
 
 #[derive(Debug)]
@@ -85,6 +86,7 @@ impl Publisher {
             sealed_under: None,
             next_sequence: 1,
             look_for_expired: None,
+            expired: 0,
         }
     }
 
@@ -313,13 +315,19 @@ impl Publisher {
             sent.parcel = sift(sent.parcel.take().into_iter().collect()).pop();
         }
         self.look_for_expired = next.map(|next| next.max(now + EXPIRY_STEP));
+        self.expired += late.len() as u64;
         late.into_iter().for_each(|parcel| parcel.fail(&too_late()));
     }
 
+    /// Batches that expired, ever.
+    pub(crate) fn expired(&self) -> u64 {
+        self.expired
+    }
+
     /// The client ends. Gives the number of batches that were not decided.
-    pub(crate) fn fail_all(&mut self, failure: &Failed) -> usize {
+    pub(crate) fn fail_all(&mut self, failure: &Failed) -> u64 {
         self.disconnected();
-        let count = self.waiting.len();
+        let count = self.waiting.len() as u64;
         self.waiting.drain(..).for_each(|parcel| parcel.fail(failure));
         count
     }

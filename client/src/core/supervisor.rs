@@ -16,8 +16,6 @@ use crate::options::ConnState;
 use crate::transport::Endpoint;
 use posthaste_protocol::response::Welcome;
 
-/// A connection that lasted this long was a good one: the next failure begins a new backoff.
-const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 /// Without any other reason the task looks around this often.
 const ROUND: Duration = Duration::from_secs(60);
 
@@ -30,12 +28,11 @@ pub(crate) async fn run(core: Arc<Core>, endpoint: Endpoint) {
         let Some(connected) = while_offline(&mut driver, connecting).await else { break };
         let failure = match connected {
             Ok((link, welcome)) => {
-                let begun = Instant::now();
                 driver.connected(&welcome);
                 core.connected(&welcome);
                 let end = link.run(&mut driver).await;
                 driver.disconnected();
-                if begun.elapsed() >= GOOD_CONNECTION {
+                if driver.was_answered() {
                     attempt = 0;
                 }
                 match end {
@@ -126,7 +123,7 @@ impl Core {
     }
 
     /// The task is over.
-    pub(super) fn ended(&self, undecided: usize) {
+    pub(super) fn ended(&self, undecided: u64) {
         // Lanes hold the core: without this, neither would ever be freed.
         lock(&self.destinations).clear();
         self.set_status(|status| {

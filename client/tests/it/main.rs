@@ -1,0 +1,13 @@
+//! The client against a scripted broker: every frame it says is looked at, every answer is chosen.
+//!
+//! Time is virtual (`start_paused`), so timeouts and leases take no time and cannot race.
+
+mod close;
+mod connect;
+mod consume;
+mod fake;
+mod leases;
+mod publish;
+mod random;
+mod reconnect;
+mod requests;
