@@ -4,10 +4,11 @@
 
 use super::cursor::RunCursor;
 use super::input::{Found, Input, ReadDone};
-use super::requests::Asked;
+use super::requests::{ANSWER_META_BYTES, Asked};
 use crate::shard::effects::{DeadItem, StreamId};
 use posthaste_protocol::batch::Seed;
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
+use posthaste_protocol::limits::PIECES_MAX;
 use posthaste_protocol::response::{DeadLetter, Piece};
 use posthaste_protocol::{DecodeError, Response};
 use posthaste_storage::{LogReader, StorageError};
@@ -107,6 +108,12 @@ fn answer_of(plan: &Plan, answer: Answer, log: &LogReader) -> Response {
             Ok(found) => {
                 let mut items = dead_letters(&items, found.pieces);
                 items.truncate(limit);
+                let mut meta_bytes = 0;
+                let fitting = items.iter().take_while(|item| {
+                    meta_bytes += item.meta_bytes();
+                    meta_bytes <= ANSWER_META_BYTES
+                });
+                items.truncate(fitting.count());
                 Response::DeadLetters { items, total }
             }
             Err(error) => failed(&error),
@@ -142,7 +149,7 @@ impl Plan {
         for (first, count) in &self.ranges {
             let (mut offset, end) = (*first, first + count);
             while offset < end {
-                if bytes >= bytes_max {
+                if bytes >= bytes_max || found.pieces.len() >= PIECES_MAX as usize {
                     found.stopped_at = Some(offset);
                     return Ok(found);
                 }

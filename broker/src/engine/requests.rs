@@ -9,6 +9,7 @@ use super::reads::{Answer, Plan, ReadJob};
 use crate::shard::command::Command;
 use crate::shard::effects::{Admitted, GroupId, Place, Refusal, StreamId};
 use posthaste_protocol::error::ErrorCode;
+use posthaste_protocol::limits::META_BYTES_MAX;
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::request::{DeadAction, Start};
 use posthaste_protocol::response::Stats;
@@ -16,6 +17,8 @@ use posthaste_protocol::{Request, Response};
 
 /// Items per list answer.
 const LIST_MAX: u32 = 1_000;
+/// Bytes of descriptions or dead letters per answer, well below what a frame may have.
+pub(super) const ANSWER_META_BYTES: usize = META_BYTES_MAX as usize / 2;
 /// Dead letters per answer.
 const DEAD_MAX: u32 = 1_000;
 /// Messages per read.
@@ -199,7 +202,15 @@ impl Core {
 
     fn list(&mut self, asked: Asked, after: Option<&Name>, limit: u32, now: Now) {
         let limit = limit.clamp(1, LIST_MAX) as usize;
-        let (mut items, more) = self.shard.list(after, limit, now.wall_ms);
+        let (mut items, mut more) = self.shard.list(after, limit, now.wall_ms);
+        let mut meta_bytes = 0;
+        let fitting = items.iter().take_while(|item| {
+            meta_bytes += item.meta_bytes();
+            meta_bytes <= ANSWER_META_BYTES
+        });
+        let fitting = fitting.count().max(1);
+        more |= fitting < items.len();
+        items.truncate(fitting);
         for item in &mut items {
             item.bytes = self.log.stream_bytes(item.id);
         }

@@ -11,7 +11,7 @@ use crate::engine::outbox::Outbox;
 use bytes::{Bytes, BytesMut};
 use posthaste_protocol::batch::{RecordLimits, Seed, check_records, verify_batch};
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
-use posthaste_protocol::frame::{Cut, cut_frame};
+use posthaste_protocol::frame::CutOf;
 use posthaste_protocol::request::TargetId;
 use posthaste_protocol::{DecodeError, Request, Response};
 use std::collections::HashMap;
@@ -131,18 +131,17 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     async fn cut_frames(&mut self) -> Result<(), Ended> {
         let frame_bytes_max = self.door.inner.limits.frame_bytes_max;
         while !self.has_closed {
-            match cut_frame(&mut self.buffer, frame_bytes_max)? {
-                Cut::NeedMore(_) => {
+            match Request::cut(&mut self.buffer, frame_bytes_max)? {
+                CutOf::NeedMore(_) => {
                     self.unfinished = match self.buffer.is_empty() {
                         true => None,
                         false => self.unfinished.or_else(|| Some(Instant::now())),
                     };
                     return Ok(());
                 }
-                Cut::Frame(frame) => {
+                CutOf::Frame { header, said } => {
                     self.unfinished = None;
-                    let request = Request::decode(&frame);
-                    self.take(frame.header.channel, frame.header.corr, request)?;
+                    self.take(header.channel, header.corr, said)?;
                     if self.chunk_bytes >= CHUNK_BYTES {
                         self.hand_over().await?;
                     }
@@ -178,7 +177,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             Ok(request) => {
                 self.items.push(Item::Request { channel, corr, request: Box::new(request) });
             }
-            Err(error) if error.code().closes_connection() => return Err(error.into()),
+            Err(error) if error.closes_connection() => return Err(error.into()),
             Err(error) => self.refuse(channel, corr, error.to_reply()),
         }
         Ok(())
@@ -208,9 +207,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             let message = "there is no queue or topic with this number (any more)";
             return Err(DecodeError::new(ErrorCode::NotFound, 0, message).to_reply());
         };
-        let header = verify_batch(batch, seed).map_err(|error| error.to_reply())?;
+        let header = verify_batch(batch, seed).map_err(DecodeError::to_reply)?;
         let limits = RecordLimits { message_bytes_max: self.door.inner.limits.message_bytes_max };
-        check_records(batch, &limits).map_err(|error| error.to_reply())?;
+        check_records(batch, &limits).map_err(DecodeError::to_reply)?;
         Ok(header)
     }
 
