@@ -19,7 +19,7 @@ async fn consuming(prefetch: u32) -> (Fake, Peer, posthaste::Client, Consumer, u
     let queue = client.queue("q");
     let opening = tokio::spawn(async move { queue.consume().prefetch(prefetch).await });
     let (channel, _) = peer.open_consumer(LEASE_MS).await;
-    let consumer = opening.await.unwrap().unwrap();
+    let consumer = opening.await.expect("no panic").expect("opened");
     (fake, peer, client, consumer, channel)
 }
 

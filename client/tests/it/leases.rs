@@ -15,11 +15,11 @@ async fn holding(bodies: &[&str]) -> (Fake, Peer, posthaste::Client, Consumer, V
     let queue = client.queue("q");
     let opening = tokio::spawn(async move { queue.consume().prefetch(1_000).await });
     let (channel, _) = peer.open_consumer(9_000).await;
-    let mut consumer = opening.await.unwrap().unwrap();
+    let mut consumer = opening.await.expect("no panic").expect("opened");
     peer.deliver(channel, delivery(4, vec![piece("q", 100, bodies)])).await;
     let mut jobs = Vec::new();
     for _ in bodies {
-        jobs.push(consumer.next().await.unwrap().unwrap());
+        jobs.push(consumer.next().await.expect("a stream").expect("a delivery"));
     }
     (fake, peer, client, consumer, jobs, channel)
 }

@@ -317,7 +317,7 @@ async fn properties_travel_with_the_message() {
     let (outcome, published) = tokio::join!(publishing, broker);
     outcome.unwrap();
     assert!(published.header().is_delayed());
-    let record = Records::new(published.batch.clone()).unwrap().next().unwrap().unwrap();
+    let record = Records::new(published.batch).unwrap().next().unwrap().unwrap();
     assert_eq!(&record.value[..], b"[1,2]");
     assert_eq!((record.key(), record.id(), record.priority), (Some("k"), Some("i"), Some(3)));
     assert_eq!(record.headers().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);

@@ -120,6 +120,7 @@ async fn broken_connections_neither_lose_nor_double_nor_reorder() {
     let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let first = given.unwrap_or_else(|| u64::from(std::process::id()) + 1);
     let seeds = if given.is_some() { first..first + 1 } else { first..first + 20 };
+    let (mut broken, mut resent) = (0, 0);
     for seed in seeds {
         println!("SEED={seed}");
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
@@ -132,12 +133,8 @@ async fn broken_connections_neither_lose_nor_double_nor_reorder() {
         let confirmed = publish(&client, &producer, &mut dice).await;
         client.close().await.expect("an orderly end");
         let book = serving.await.expect("no panic");
-        assert!(
-            book.broken > 5 && book.resent > 0,
-            "{} broken, {} resent",
-            book.broken,
-            book.resent
-        );
+        broken += book.broken;
+        resent += book.resent;
         assert_eq!(confirmed.len(), book.stored.len(), "stored once each");
         for (message, position) in &confirmed {
             assert_eq!(book.stored[*position as usize], message);
@@ -147,4 +144,5 @@ async fn broken_connections_neither_lose_nor_double_nor_reorder() {
         let numbers: Vec<u32> = numbers.collect();
         assert!(numbers.is_sorted(), "the producer's order");
     }
+    assert!(broken > 5 && resent > 0, "{broken} broken, {resent} resent: the test tests nothing");
 }
