@@ -22,7 +22,7 @@ fn stopped() -> (Desk, StreamId, GroupId) {
 #[test]
 fn after_a_clean_stop_only_what_was_delivered_is_flagged() {
     let (desk, _, group) = stopped();
-    let mut desk = desk.restart(true);
+    let mut desk = desk.restart(true).restart(true);
     desk.consumer(group, 100);
     assert_eq!(desk.deliver_all(), [(3, 2, 1, true), (5, 5, 1, false)]);
     desk.tick(500);

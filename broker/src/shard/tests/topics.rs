@@ -29,12 +29,14 @@ fn each_group_gets_each_message_from_its_start() {
 fn a_new_group_waits_for_delayed_messages_too() {
     let mut desk = Desk::new();
     let topic = desk.topic("t", &Settings::default());
-    desk.publish_delayed(topic, 3, &[(1, NOON + 500), (9, NOON + 500)]);
+    desk.publish_delayed(topic, 3, &[(1, NOON + 500), (2, NOON + 501), (9, NOON + 500)]);
     let group = desk.group("t", "g", Place::Earliest);
     desk.consumer(group, 100);
-    assert_eq!(desk.deliver_all(), [(0, 1, 1, false), (2, 1, 1, false)]);
+    assert_eq!(desk.deliver_all(), [(0, 1, 1, false)]);
     desk.tick(500);
     assert_eq!(desk.deliver_all(), [(1, 1, 1, false)]);
+    desk.tick(1);
+    assert_eq!(desk.deliver_all(), [(2, 1, 1, false)]);
     let late = desk.group("t", "late", Place::Earliest);
     desk.consumer(late, 100);
     assert_eq!(desk.deliver_all(), [(0, 3, 1, false)]);
