@@ -10,6 +10,7 @@ use super::Shard;
 use super::command::Command;
 use super::dedup::Known;
 use super::effects::{Admit, Admitted, OpenedProducer, Refusal, StreamId};
+use super::stream::Stream;
 use posthaste_protocol::error::ErrorCode;
 
 impl Shard {
@@ -49,7 +50,7 @@ impl Shard {
         let Some(end) = base_offset.checked_add(u64::from(records)).filter(|_| records > 0) else {
             return refused(ErrorCode::InvalidArgument, "a batch has at least one record");
         };
-        if let Err(refusal) = self.check_room(stream, end) {
+        if let Err(refusal) = self.check_room(target, end) {
             return Admit::Refused(refusal);
         }
         if let Some(target) = self.streams.get_mut(&stream) {
@@ -88,11 +89,11 @@ impl Shard {
     }
 
     /// Whether a queue with a limit has room for records up to `end`.
-    fn check_room(&self, stream: StreamId, end: u64) -> Result<(), Refusal> {
-        let Some(stream) = self.streams.get(&stream) else { return Ok(()) };
+    fn check_room(&self, stream: &Stream, end: u64) -> Result<(), Refusal> {
         let limit = stream.settings.max_messages.filter(|limit| *limit > 0);
+        let Some(limit) = limit else { return Ok(()) };
         let group = stream.built_in.and_then(|id| self.groups.get(&id));
-        let (Some(limit), Some(group)) = (limit, group) else { return Ok(()) };
+        let Some(group) = group else { return Ok(()) };
         let open = group.progress.open() + (end - stream.next_offset);
         if open <= limit {
             return Ok(());

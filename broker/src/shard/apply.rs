@@ -8,10 +8,9 @@ mod work;
 
 use super::command::Command;
 use super::dedup::Receipt;
-use super::effects::{AppliedBatch, AppliedRun, Effect, Effects, Range, StateError};
+use super::effects::{AppliedBatch, AppliedRun, Effect, Effects, Range, StateError, StreamId};
 use super::group::Group;
 use super::progress::Charge;
-use super::stream::Stream;
 use super::{Shard, touch};
 use posthaste_protocol::request::Kind;
 use std::sync::Arc;
@@ -100,10 +99,10 @@ impl Shard {
             if stream.kind == Kind::Queue {
                 floor = group.progress.floor;
             }
+            touch(group, &mut self.turns, &mut self.dues);
         }
         stream.times.record(base_offset, now_ms, floor);
         self.apply_batches(now_ms, Range { first: base_offset, end }, id, batches);
-        self.touch_groups(id);
         Ok(())
     }
 
@@ -112,7 +111,7 @@ impl Shard {
         &mut self,
         now_ms: u64,
         run: Range,
-        id: super::StreamId,
+        id: StreamId,
         batches: impl IntoIterator<Item = AppliedBatch<'a>>,
     ) {
         let mut base_offset = run.first;
@@ -138,28 +137,20 @@ impl Shard {
     }
 
     /// New records of a stream are not ready before a time.
-    fn delay(&mut self, now_ms: u64, id: super::StreamId, range: Range, due_ms: u64) {
+    fn delay(&mut self, now_ms: u64, id: StreamId, range: Range, due_ms: u64) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         for group in stream.group_ids() {
-            let Some(Group { progress, live, .. }) = self.groups.get_mut(&group) else { continue };
+            let Some(group) = self.groups.get_mut(&group) else { continue };
+            let Group { progress, live, .. } = &mut *group;
             let charge = Charge { attempts: 0, due_ms };
             if progress.charges.get(range.first).is_none() {
                 progress.charges.insert(range, charge);
                 live.place(range, charge, now_ms);
+                touch(group, &mut self.turns, &mut self.dues);
             }
         }
         if stream.kind == Kind::Topic {
             stream.not_before.insert(range, due_ms, now_ms);
-        }
-    }
-
-    /// [`Shard::touch`] for all groups of a stream.
-    fn touch_groups(&mut self, id: super::StreamId) {
-        let groups = self.streams.get(&id).into_iter().flat_map(Stream::group_ids);
-        for group in groups {
-            if let Some(group) = self.groups.get_mut(&group) {
-                touch(group, &mut self.turns, &mut self.dues);
-            }
         }
     }
 }
