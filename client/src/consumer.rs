@@ -276,7 +276,10 @@ impl<T> Consumer<T> {
                 }
                 Step::Damaged { key, count, error } => self.refuse(key, count, &error),
                 Step::Empty => match subscription.take(cx.waker()) {
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        self.top_up(false);
+                        return Poll::Pending;
+                    }
                     Poll::Ready(Taken::Pieces(generation, pieces)) => {
                         self.cursor.refill(generation, pieces);
                     }
@@ -293,7 +296,7 @@ impl<T> Consumer<T> {
     fn hand_over(&mut self, message: Message) -> Option<Result<Delivery<T>, ConsumeError>> {
         // What was begun before must be charged an attempt if this process dies over it.
         self.top_up(message.redelivered || message.attempt > 1);
-        match decode(self.codec, &message.record.value, message.position) {
+        match decode(self.codec, message.envelope.value(), message.position) {
             Ok(payload) => Some(Ok(Delivery::new(payload, message, Arc::clone(&self.lease)))),
             Err(failure) => {
                 let reason = bounded_reason(format!("decode: {}", failure.message));

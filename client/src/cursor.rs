@@ -5,9 +5,10 @@
 use std::collections::VecDeque;
 
 use posthaste_protocol::request::Credit;
-use posthaste_protocol::{DecodeError, PieceRecords, RecordView, Seed};
+use posthaste_protocol::{DecodeError, PieceRecords, Seed};
 
 use crate::core::{Generation, Incoming, LeaseKey};
+use crate::envelope::Envelope;
 
 /// What was delivered and not taken yet.
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ struct Open {
 /// One message under a lease.
 #[derive(Debug)]
 pub(crate) struct Message {
-    pub(crate) record: RecordView,
+    pub(crate) envelope: Envelope,
     pub(crate) key: LeaseKey,
     pub(crate) position: u64,
     pub(crate) attempt: u32,
@@ -76,6 +77,7 @@ impl Cursor {
         *self = Self::default();
     }
 
+    #[inline]
     pub(crate) fn next(&mut self, seed: Seed) -> Step {
         loop {
             let Some(open) = &mut self.open else {
@@ -88,14 +90,18 @@ impl Cursor {
                 Some(Ok((position, record))) => {
                     open.key.index += 1;
                     let message = Message {
-                        record,
+                        envelope: record.into(),
                         key,
                         position,
                         attempt: open.attempt,
                         redelivered: open.redelivered,
                         time_ms: open.time_ms,
                     };
+                    let is_last = open.key.index >= open.count;
                     self.count(1);
+                    if is_last {
+                        self.close();
+                    }
                     return Step::Message(message);
                 }
                 Some(Err(error)) => {
@@ -122,6 +128,7 @@ impl Cursor {
     }
 
     /// Credit to give back if enough has come together, or at once if `urgent`.
+    #[inline]
     pub(crate) fn credit(&mut self, urgent: bool, half: Credit) -> Option<Credit> {
         let is_due = self.taken.messages >= half.messages || self.taken.bytes >= half.bytes;
         if !is_due && !urgent {

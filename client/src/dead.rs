@@ -71,7 +71,7 @@ impl<T> DeadLetters<T> {
         })?;
         let (time_ms, codec) = (item.piece.time_ms, self.codec);
         Ok(DeadLetter {
-            message: Peeked { record, position, time_ms, codec },
+            message: Peeked { envelope: record.into(), position, time_ms, codec },
             attempts: item.attempts,
             dead_ms: item.dead_ms,
             reason: item.reason,

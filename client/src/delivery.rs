@@ -15,6 +15,7 @@ use posthaste_protocol::request::Outcome;
 use crate::consumer::Leasing;
 use crate::core::{LeaseKey, bounded_reason};
 use crate::cursor::Message;
+use crate::envelope::Envelope;
 use crate::error::{Failed, SettleError};
 use crate::options::{time_of, whole_ms};
 
@@ -39,7 +40,11 @@ use crate::options::{time_of, whole_ms};
 #[must_use = "a delivery that is dropped without being settled goes back"]
 pub struct Delivery<T = Bytes> {
     payload: T,
-    message: Message,
+    envelope: Envelope,
+    position: u64,
+    time_ms: u64,
+    attempt: u32,
+    redelivered: bool,
     lease: Lease,
 }
 
@@ -51,9 +56,11 @@ struct Lease {
 }
 
 impl<T> Delivery<T> {
+    #[inline]
     pub(crate) fn new(payload: T, message: Message, leasing: Arc<Leasing>) -> Self {
-        let key = message.key;
-        Self { payload, message, lease: Lease { leasing, key, is_settled: false } }
+        let Message { envelope, key, position, attempt, redelivered, time_ms } = message;
+        let lease = Lease { leasing, key, is_settled: false };
+        Self { payload, envelope, position, time_ms, attempt, redelivered, lease }
     }
 
     /// What the publisher sent.
@@ -65,19 +72,19 @@ impl<T> Delivery<T> {
     /// The payload as it travelled.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        &self.message.record.value
+        self.envelope.value()
     }
 
     /// The key, if it has one.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
-        self.message.record.key()
+        self.envelope.key()
     }
 
     /// The id its publisher gave it, if any.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        self.message.record.id()
+        self.envelope.id()
     }
 
     /// The value of a header.
@@ -88,37 +95,37 @@ impl<T> Delivery<T> {
 
     /// All headers, in the order they were given.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.message.record.headers()
+        self.envelope.headers()
     }
 
     /// Which attempt this is, from 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        self.message.attempt
+        self.attempt
     }
 
     /// `false`: certainly never delivered to this queue's or group's consumers before.
     #[must_use]
     pub fn redelivered(&self) -> bool {
-        self.message.redelivered
+        self.redelivered
     }
 
     /// Its number in the queue or topic.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.message.position
+        self.position
     }
 
     /// When the broker accepted it.
     #[must_use]
     pub fn published_at(&self) -> SystemTime {
-        time_of(self.message.time_ms)
+        time_of(self.time_ms)
     }
 
     /// Its priority, if it has one.
     #[must_use]
     pub fn priority(&self) -> Option<u8> {
-        self.message.record.priority
+        self.envelope.priority()
     }
 
     /// Makes the lease last at least this long from now. Only for very long work in processes that
@@ -228,9 +235,9 @@ impl Drop for Lease {
 impl<T> fmt::Debug for Delivery<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
-            .field("position", &self.message.position)
-            .field("attempt", &self.message.attempt)
-            .field("redelivered", &self.message.redelivered)
+            .field("position", &self.position)
+            .field("attempt", &self.attempt)
+            .field("redelivered", &self.redelivered)
             .field("key", &self.key())
             .field("bytes", &self.bytes())
             .finish_non_exhaustive()

@@ -43,6 +43,7 @@ mod cursor;
 mod dead;
 mod declare;
 mod delivery;
+mod envelope;
 mod error;
 mod info;
 mod message;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use posthaste_protocol::RecordView;
 
 use crate::codec::Codec;
+use crate::envelope::Envelope;
 use crate::error::{ConsumeError, Failed, Failure, Local};
 use crate::options::time_of;
 
@@ -20,7 +20,7 @@ use crate::options::time_of;
 /// # Ok(()) }
 /// ```
 pub struct Peeked<T = Bytes> {
-    pub(crate) record: RecordView,
+    pub(crate) envelope: Envelope,
     pub(crate) position: u64,
     pub(crate) time_ms: u64,
     pub(crate) codec: Codec<T>,
@@ -29,25 +29,25 @@ pub struct Peeked<T = Bytes> {
 impl<T> Peeked<T> {
     /// The payload, read as the contract's type.
     pub fn payload(&self) -> Result<T, ConsumeError> {
-        decode(self.codec, &self.record.value, self.position).map_err(Into::into)
+        decode(self.codec, self.envelope.value(), self.position).map_err(Into::into)
     }
 
     /// The payload as it travelled.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
-        &self.record.value
+        self.envelope.value()
     }
 
     /// The key, if it has one.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
-        self.record.key()
+        self.envelope.key()
     }
 
     /// The id its publisher gave it, if any.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        self.record.id()
+        self.envelope.id()
     }
 
     /// The value of a header.
@@ -58,7 +58,7 @@ impl<T> Peeked<T> {
 
     /// All headers, in the order they were given.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.record.headers()
+        self.envelope.headers()
     }
 
     /// Its number in the queue or topic.
@@ -76,7 +76,7 @@ impl<T> Peeked<T> {
     /// Its priority, if it has one.
     #[must_use]
     pub fn priority(&self) -> Option<u8> {
-        self.record.priority
+        self.envelope.priority()
     }
 }
 

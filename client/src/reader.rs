@@ -118,7 +118,12 @@ impl<T> Reader<T> {
                     for record in piece.records(seed) {
                         let (position, record) = record.map_err(damaged)?;
                         let (time_ms, codec) = (piece.time_ms, self.codec);
-                        self.page.push_back(Peeked { record, position, time_ms, codec });
+                        self.page.push_back(Peeked {
+                            envelope: record.into(),
+                            position,
+                            time_ms,
+                            codec,
+                        });
                     }
                 }
                 self.from = Start::Offset(next_offset);

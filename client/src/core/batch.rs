@@ -59,10 +59,6 @@ impl Batch {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    pub(crate) fn is_decided(&self) -> bool {
-        !matches!(&*lock(&self.state), State::Open(_))
-    }
-
     /// The outcome; until then `waker` is woken once. `slot` is the caller's place among those who
     /// wait, so that polling again does not enlist again.
     pub(crate) fn poll(

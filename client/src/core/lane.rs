@@ -209,7 +209,7 @@ impl Lane {
     }
 
     /// A batch of this lane is about to be decided.
-    fn settle_account(&self, bytes: usize, outcome: Result<u32, &Failed>) {
+    fn settle_account(&self, batch: &Batch, bytes: usize, outcome: Result<u32, &Failed>) {
         let mut state = lock(&self.state);
         state.in_flight_bytes = state.in_flight_bytes.saturating_sub(bytes);
         match outcome {
@@ -218,7 +218,9 @@ impl Lane {
                 state.failure.get_or_insert_with(|| Arc::clone(failure));
             }
         }
-        state.forget_decided();
+        // Batch and lane hold each other until here.
+        let place = state.undecided.iter().position(|one| std::ptr::eq(&raw const **one, batch));
+        place.and_then(|place| state.undecided.remove(place));
         drop(state);
         self.room.notify_waiters();
     }
@@ -235,7 +237,6 @@ impl Lane {
     /// Sends what is here without lingering, and gives the batches to wait for.
     pub(crate) fn flush(self: &Arc<Self>) -> Vec<Arc<Batch>> {
         let mut state = lock(&self.state);
-        state.forget_decided();
         state.is_urgent = state.open.is_some();
         let waiting = state.undecided.iter().map(Arc::clone).collect();
         if self.needs_announcing(&state) {
@@ -274,12 +275,6 @@ impl State {
             self.full.push_back(Filled { builder, batch });
         }
     }
-
-    fn forget_decided(&mut self) {
-        while self.undecided.front().is_some_and(|batch| batch.is_decided()) {
-            self.undecided.pop_front();
-        }
-    }
 }
 
 impl Filled {
@@ -294,13 +289,13 @@ impl Batch {
 
     /// It lies on the broker's disk.
     pub(crate) fn store(&self, bytes: usize, messages: u32, stored: Stored) {
-        self.lane.settle_account(bytes, Ok(messages));
+        self.lane.settle_account(self, bytes, Ok(messages));
         self.decide(Ok(stored));
     }
 
     /// It does not, or nobody can tell.
     pub(crate) fn fail(&self, bytes: usize, failure: &Failed) {
-        self.lane.settle_account(bytes, Err(failure));
+        self.lane.settle_account(self, bytes, Err(failure));
         self.decide(Err(Arc::clone(failure)));
     }
 }

@@ -323,8 +323,8 @@ impl Subscription {
         let mut state = lock(&self.state);
         let range = claim(&mut state, key)?;
         state.settles.push(range, outcome);
+        self.tell_closing(&state);
         self.announce(state);
-        self.settled.notify_waiters();
         Ok(())
     }
 
@@ -338,8 +338,8 @@ impl Subscription {
         let mut state = lock(&self.state);
         let range = claim(&mut state, key)?;
         state.settles.push_confirmed(range, outcome, sender);
+        self.tell_closing(&state);
         self.announce(state);
-        self.settled.notify_waiters();
         Ok(receiver)
     }
 
@@ -420,6 +420,13 @@ impl Subscription {
         state.canceled.push(sender);
         self.announce(state);
         Some(receiver)
+    }
+
+    /// Only an end that was asked for waits for settles.
+    fn tell_closing(&self, state: &State) {
+        if state.is_closing {
+            self.settled.notify_waiters();
+        }
     }
 
     /// Tells the connection task that there is something to collect.

@@ -113,3 +113,30 @@ async fn a_client_that_never_connected_closes_at_once() {
     client.close().await.unwrap();
     assert_eq!(begun.elapsed().as_secs(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_of_a_client_outlives_it() {
+    let (mut fake, mut peer, client) = connected().await;
+    let producer = client.queue("orders").producer().build();
+    let queue = client.queue("q");
+    let confirm = producer.send(&body("a")).await.unwrap();
+    peer.open_producer(1, 9, false).await;
+    peer.publish().await;
+    peer.confirm(1, 1, 0).await;
+    confirm.await.unwrap();
+    let opening = tokio::spawn(async move { queue.consume().await });
+    let (channel, _) = peer.open_consumer(30_000).await;
+    let mut consumer = opening.await.unwrap().unwrap();
+    peer.deliver(channel, delivery(1, vec![piece("q", 0, &["a"])])).await;
+    let job = consumer.next().await.unwrap().unwrap();
+    drop((client, producer, consumer));
+    // A delivery keeps its client alive.
+    job.ack().await.unwrap();
+    assert_eq!(peer.settle().await.2.len(), 1);
+    let said = peer.next().await;
+    assert!(matches!(said.request, Request::Cancel), "{said:?}");
+    peer.say(channel, said.id, Response::Canceled).await;
+    assert!(matches!(peer.next().await.request, Request::Close));
+    assert!(peer.is_closed().await);
+    assert!(fake.is_forgotten().await, "something keeps the client's state");
+}

@@ -122,6 +122,11 @@ impl Fake {
         peer
     }
 
+    /// Whether the client's options, and so the client, were freed.
+    pub(crate) async fn is_forgotten(&mut self) -> bool {
+        timeout(PATIENCE, self.connections.recv()).await.is_ok_and(|next| next.is_none())
+    }
+
     /// The next connection, before anything was said.
     pub(crate) async fn accept_raw(&mut self) -> Peer {
         let next = timeout(PATIENCE, self.connections.recv()).await;
