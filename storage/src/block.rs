@@ -129,6 +129,11 @@ impl BlockHeader {
         (known && header.lengths_agree()).then_some(header)
     }
 
+    /// The place and length that bytes claim if they begin like a block, whatever their checksum says.
+    pub(crate) fn claim(bytes: &[u8]) -> Option<(Lsn, u32)> {
+        (u32_at(bytes, 0) == MAGIC).then(|| (Lsn(u64_at(bytes, 8)), u32_at(bytes, 28)))
+    }
+
     fn lengths_agree(&self) -> bool {
         let start = u64::from(self.lsn.offset());
         u64::from(self.padded_len) == padded_len(start, self.body_len as usize)

@@ -87,6 +87,12 @@ pub(crate) struct RunSpan {
     pub(crate) len: u32,
 }
 
+impl RunSpan {
+    pub(crate) fn end_offset(&self) -> u64 {
+        self.base_offset.saturating_add(u64::from(self.records))
+    }
+}
+
 /// Collects the entries of one block.
 #[derive(Debug, Default)]
 pub struct BodyBuilder {
@@ -109,11 +115,7 @@ impl BodyBuilder {
         let mut header = [0; RUN_HEADER_BYTES];
         header[0] = RUN;
         header[1] = MUST_UNDERSTAND;
-        put(
-            &mut header,
-            4,
-            len_u32(len + RUN_HEADER_BYTES - PREFIX_BYTES).to_le_bytes(),
-        );
+        put(&mut header, 4, len_u32(len + RUN_HEADER_BYTES - PREFIX_BYTES).to_le_bytes());
         put(&mut header, 8, stream.to_le_bytes());
         put(&mut header, 12, records.to_le_bytes());
         put(&mut header, 16, base_offset.to_le_bytes());
@@ -206,13 +208,7 @@ impl BodyBuilder {
     #[must_use]
     pub fn finish(self) -> Body {
         let (bytes, memory) = self.buffer.freeze();
-        Body {
-            bytes,
-            memory,
-            runs: self.runs,
-            entries: self.entries,
-            crc: self.crc.finalize(),
-        }
+        Body { bytes, memory, runs: self.runs, entries: self.entries, crc: self.crc.finalize() }
     }
 }
 
@@ -251,12 +247,7 @@ pub struct Entries {
 
 impl Entries {
     pub(crate) fn new(body: Bytes, time_ms: u64, lsn: Lsn) -> Self {
-        Self {
-            body,
-            at: 0,
-            time_ms,
-            lsn,
-        }
+        Self { body, at: 0, time_ms, lsn }
     }
 
     /// The next entry of a known type, and where it stands.

@@ -124,17 +124,10 @@ impl StorageError {
     pub(crate) fn io(operation: &'static str, path: &Path, offset: u64, cause: io::Error) -> Self {
         let path = path.to_path_buf();
         match cause.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace {
-                operation,
-                path,
-                cause: Some(cause),
-            },
-            _ => Self::Io {
-                operation,
-                path,
-                offset,
-                cause,
-            },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { operation, path, cause: Some(cause) }
+            }
+            _ => Self::Io { operation, path, offset, cause },
         }
     }
 

@@ -4,7 +4,7 @@
 //! data/LOCK                     held by the one process that uses the store
 //! data/SUPER                    identity, number of starts; two copies
 //! data/log-0/slot-000001.seg    segments: header, OPEN block, blocks, ROLL block, index
-//! data/ckpt/<lsn>.ckpt          the two newest checkpoints
+//! data/ckpt/<number>.ckpt       the two newest checkpoints
 //! ```
 //!
 //! [`open`] recovers, [`LogWriter::commit`] appends one block and returns when `fdatasync` has returned, [`LogReader`] reads
@@ -15,14 +15,29 @@ pub mod disk;
 
 mod block;
 mod body;
+mod catalogue;
+mod checkpoint;
 mod error;
 mod fields;
+mod footer;
+mod format;
+mod index;
+mod janitor;
 mod keeper;
+mod locks;
 mod lsn;
 mod options;
+mod random;
 mod reader;
+mod reclaim;
 mod recovery;
 mod report;
+mod sealed;
+mod segment;
+mod slots;
+mod store;
+mod superblock;
+mod tail;
 pub mod writer;
 
 pub use block::Block;

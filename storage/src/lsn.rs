@@ -53,10 +53,7 @@ mod tests {
     #[test]
     fn later_segment_is_later_whatever_its_offset() {
         assert!(Lsn::new(2, 0) > Lsn::new(1, u32::MAX));
-        assert_eq!(
-            (Lsn::new(7, 512).seq(), Lsn::new(7, 512).offset()),
-            (7, 512)
-        );
+        assert_eq!((Lsn::new(7, 512).seq(), Lsn::new(7, 512).offset()), (7, 512));
         assert_eq!(Lsn::new(7, 512).to_string(), "7:512");
     }
 }

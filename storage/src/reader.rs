@@ -1,12 +1,26 @@
 //! [`LogReader`]: reads committed runs, from memory or from files.
+//!
+//! The way to a run leads through the catalogue, which knows committed blocks only. Every run read from a file is verified
+//! before it is handed out: its checksum, its stream and its offset.
 
-use crate::body::Run;
-use crate::error::StorageError;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::body::{RUN_HEADER_BYTES, Run, verify_run};
+use crate::catalogue::Located;
+use crate::error::{Damage, StorageError};
+use crate::index::{Place, Wanted};
+use crate::locks::read;
 use crate::lsn::Lsn;
+use crate::segment::Segment;
+use crate::store::{Running, Store};
 
 /// Reads what is committed. Cheap to clone, usable from every thread.
 #[derive(Debug, Clone)]
-pub struct LogReader;
+pub struct LogReader {
+    running: Arc<Running>,
+}
 
 /// Room on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,41 +34,120 @@ pub struct Space {
 }
 
 impl LogReader {
+    pub(crate) fn new(running: Arc<Running>) -> Self {
+        Self { running }
+    }
+
+    fn store(&self) -> &Store {
+        &self.running.store
+    }
+
     /// The run with `offset`, or the next one after it, if it is in memory.
     #[must_use]
-    pub fn tail(&self, _stream: u32, _offset: u64) -> Option<Run> {
-        None
+    pub fn tail(&self, stream: u32, offset: u64) -> Option<Run> {
+        read(&self.store().tail).find(stream, offset)
     }
 
     /// The run with `offset`, or the next one after it. Blocks on the disk.
-    pub fn read(&self, _stream: u32, _offset: u64) -> Result<Option<Run>, StorageError> {
-        Ok(None)
+    ///
+    /// *Errors*: [`StorageError::Damaged`] if the run with `offset` is there and its bytes are not what was written.
+    pub fn read(&self, stream: u32, offset: u64) -> Result<Option<Run>, StorageError> {
+        let mut from = offset;
+        loop {
+            let Some(slice) = read(&self.store().catalogue).slice(stream, from) else {
+                return Ok(None);
+            };
+            for wanted in [Wanted::At(from), Wanted::After(from)] {
+                let Some((segment, place)) = self.find(slice.seq, stream, wanted)? else {
+                    continue;
+                };
+                let run = load(&segment, stream, place)?;
+                if run.end_offset() > offset {
+                    return Ok(Some(run));
+                }
+            }
+            // The offset lies in a gap at the end of this segment's slice.
+            from = slice.end_offset.max(from + 1);
+        }
     }
 
-    /// The first offset that was accepted at `from_time_ms` or later.
-    pub fn run_time(&self, _stream: u32, _from_time_ms: u64) -> Result<Option<u64>, StorageError> {
+    /// The first offset of the first run that was accepted at `from_time_ms` or later. Blocks on the disk.
+    pub fn run_time(&self, stream: u32, from_time_ms: u64) -> Result<Option<u64>, StorageError> {
+        let late: Vec<u32> = {
+            let catalogue = read(&self.store().catalogue);
+            let is_late = |seq: &u32| {
+                let entry = catalogue.segments.get(seq);
+                entry.is_some_and(|entry| entry.last_time_ms >= from_time_ms)
+            };
+            let slices = catalogue.streams.get(&stream).map(|stream| &stream.slices);
+            let seqs = slices.into_iter().flatten().map(|slice| slice.seq);
+            seqs.filter(is_late).collect()
+        };
+        for seq in late {
+            if let Some((_, place)) = self.find(seq, stream, Wanted::Since(from_time_ms))? {
+                return Ok(Some(place.run.base_offset));
+            }
+        }
         Ok(None)
     }
 
     /// Bytes of the stream that the log holds.
     #[must_use]
-    pub fn stream_bytes(&self, _stream: u32) -> u64 {
-        0
+    pub fn stream_bytes(&self, stream: u32) -> u64 {
+        let catalogue = read(&self.store().catalogue);
+        catalogue.streams.get(&stream).map_or(0, |stream| stream.bytes)
     }
 
     /// The end of what is committed.
     #[must_use]
     pub fn committed(&self) -> Lsn {
-        Lsn::ZERO
+        self.store().progress.committed()
     }
 
     /// Room on the disk.
     #[must_use]
     pub fn space(&self) -> Space {
-        Space {
-            free_bytes: 0,
-            log_bytes: 0,
-            publishes_allowed: true,
+        let (free_bytes, log_bytes, publishes_allowed) = self.store().slots.space();
+        Space { free_bytes, log_bytes, publishes_allowed }
+    }
+
+    /// Where a run of one segment is. The segment in the answer keeps the file from being used again.
+    fn find(
+        &self,
+        seq: u32,
+        stream: u32,
+        wanted: Wanted,
+    ) -> Result<Option<(Segment, Place)>, StorageError> {
+        let located = read(&self.store().catalogue).locate(seq, |index| index.find(stream, wanted));
+        match located {
+            None => Ok(None),
+            Some(Located::Here { segment, place }) => Ok(Some((segment, place))),
+            Some(Located::InFooter { id, end }) => {
+                let sealed = self.store().sealed(&id, end)?;
+                let place = sealed.footer.find(stream, wanted);
+                Ok(place.map(|place| (sealed.segment.clone(), place)))
+            }
         }
     }
+}
+
+/// Reads and verifies one run.
+fn load(segment: &Segment, stream: u32, place: Place) -> Result<Run, StorageError> {
+    let (at, len) = (place.run.at, RUN_HEADER_BYTES + place.run.len as usize);
+    let damaged = |what| {
+        StorageError::Damaged(Box::new(Damage {
+            path: segment.path.to_path_buf(),
+            offset: u64::from(at),
+            from: Lsn::new(segment.id.seq, at),
+            to: Lsn::new(segment.id.seq, at.saturating_add(place.run.len)),
+            blocks: None,
+            what,
+        }))
+    };
+    if u64::from(at) + len as u64 > u64::from(segment.id.size) {
+        return Err(damaged("the index points outside the segment"));
+    }
+    let bytes = Bytes::from(segment.read(at, len)?);
+    verify_run(&bytes, stream, place.run.base_offset, place.time_ms)
+        .ok_or_else(|| damaged("stored records are not what was written"))
 }

@@ -1,0 +1,108 @@
+//! The log thread: takes one body, commits it, says so, takes the next.
+//!
+//! While one block is written and synced, the next is filled by the caller; one more may wait here. When nothing comes for a
+//! while, a beacon gives the last block a witness.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::LogWriter;
+use crate::block::Block;
+use crate::body::Body;
+use crate::error::StorageError;
+
+/// How long the log is idle before a beacon.
+const BEACON_AFTER: Duration = Duration::from_millis(100);
+
+/// Commits bodies on a thread of its own. Dropping it without [`CommitHandle::shutdown`] leaves the log as a crash would.
+#[derive(Debug)]
+pub struct CommitHandle {
+    orders: SyncSender<Order>,
+    thread: JoinHandle<Result<(), StorageError>>,
+}
+
+/// Why a body was not taken.
+#[derive(Debug)]
+pub enum Refused {
+    /// One is being committed and one waits already.
+    Busy(Body),
+    /// The thread is gone.
+    Stopped(Body),
+}
+
+#[derive(Debug)]
+enum Order {
+    Commit(u64, Body),
+    Seal,
+}
+
+/// Starts the thread. `on_done` is called on it, once for every body taken, in order.
+pub fn spawn(
+    writer: LogWriter,
+    on_done: impl FnMut(Result<Arc<Block>, StorageError>) + Send + 'static,
+) -> io::Result<CommitHandle> {
+    let (orders, taken) = sync_channel(1);
+    let thread = std::thread::Builder::new()
+        .name("posthaste-log".into())
+        .spawn(move || run(writer, &taken, on_done))?;
+    Ok(CommitHandle { orders, thread })
+}
+
+impl CommitHandle {
+    /// Hands a body to the thread. Never waits.
+    pub fn submit(&self, time_ms: u64, body: Body) -> Result<(), Refused> {
+        let refused = match self.orders.try_send(Order::Commit(time_ms, body)) {
+            Ok(()) => return Ok(()),
+            Err(refused) => refused,
+        };
+        match refused {
+            TrySendError::Full(Order::Commit(_, body)) => Err(Refused::Busy(body)),
+            TrySendError::Disconnected(Order::Commit(_, body)) => Err(Refused::Stopped(body)),
+            // Only what was sent comes back.
+            TrySendError::Full(Order::Seal) | TrySendError::Disconnected(Order::Seal) => Ok(()),
+        }
+    }
+
+    /// Commits what was taken, seals the log and ends the thread.
+    ///
+    /// *Errors*: the seal's, or [`StorageError::Poisoned`] if the thread had ended before.
+    pub fn shutdown(self) -> Result<(), StorageError> {
+        // If the thread is gone, its result says why.
+        drop(self.orders.send(Order::Seal));
+        drop(self.orders);
+        self.thread.join().unwrap_or(Err(StorageError::Poisoned))
+    }
+}
+
+fn run(
+    mut writer: LogWriter,
+    orders: &Receiver<Order>,
+    mut on_done: impl FnMut(Result<Arc<Block>, StorageError>),
+) -> Result<(), StorageError> {
+    let mut is_idle = false;
+    loop {
+        let order = if is_idle {
+            orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            orders.recv_timeout(BEACON_AFTER)
+        };
+        match order {
+            Ok(Order::Commit(time_ms, body)) => {
+                is_idle = false;
+                on_done(writer.commit(time_ms, body));
+            }
+            Ok(Order::Seal) => return writer.seal(),
+            Err(RecvTimeoutError::Timeout) => {
+                is_idle = true;
+                // A failed beacon has poisoned the log; the next commit says so.
+                if let Err(error) = writer.beacon() {
+                    writer.running.store.poison.set(error);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => return Err(StorageError::Poisoned),
+        }
+    }
+}
