@@ -1,6 +1,7 @@
 //! What an operator can set. Every option has a safe default and a range that is checked once.
 
 use posthaste_protocol::limits;
+use posthaste_storage::Options;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub struct Config {
     /// Limits of connections and memory.
     pub limits: Limits,
     /// Limits and sizes of the log.
-    pub storage: posthaste_storage::Options,
+    pub storage: Options,
 }
 
 /// Limits of connections and memory; each refusal has a named error.
@@ -65,7 +66,8 @@ impl Default for Config {
             http: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, HTTP_PORT))),
             quarantine_damage: false,
             limits: Limits::default(),
-            storage: posthaste_storage::Options::default(),
+            // A block may hold a megabyte and, behind it, one chunk with the largest frame.
+            storage: Options { block_bytes_max: 8 << 20, ..Options::default() },
         }
     }
 }

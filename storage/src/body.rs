@@ -315,16 +315,35 @@ pub(crate) fn run_spans(body: &Bytes) -> Result<Vec<RunSpan>, &'static str> {
     let mut entries = Entries::new(body.clone(), 0, Lsn::ZERO);
     while let Some((at, entry)) = entries.advance()? {
         if let Entry::Run(run) = entry {
-            spans.push(RunSpan {
-                stream: run.stream,
-                records: run.records,
-                base_offset: run.base_offset,
-                at: len_u32(at),
-                len: len_u32(run.batches.len()),
-            });
+            spans.push(span_of(&run, at));
         }
     }
     Ok(spans)
+}
+
+/// The runs that are good by themselves in a body whose checksum was not, as far as the entries can be followed.
+pub(crate) fn salvage_runs(body: &Bytes) -> Vec<RunSpan> {
+    let mut spans = Vec::new();
+    let mut entries = Entries::new(body.clone(), 0, Lsn::ZERO);
+    while let Ok(Some((at, entry))) = entries.advance() {
+        if let Entry::Run(run) = entry {
+            let bytes = body.slice(at..at + RUN_HEADER_BYTES + run.batches.len());
+            if verify_run(&bytes, run.stream, run.base_offset, 0).is_some() {
+                spans.push(span_of(&run, at));
+            }
+        }
+    }
+    spans
+}
+
+fn span_of(run: &Run, at: usize) -> RunSpan {
+    RunSpan {
+        stream: run.stream,
+        records: run.records,
+        base_offset: run.base_offset,
+        at: len_u32(at),
+        len: len_u32(run.batches.len()),
+    }
 }
 
 /// The batches of the run in `bytes` (its header first), if it is the expected one and its checksum is good.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::body::{RUN_HEADER_BYTES, Run, verify_run};
 use crate::catalogue::Located;
 use crate::error::{Damage, StorageError};
-use crate::index::{Place, Wanted};
+use crate::index::{Place, Slice, Wanted};
 use crate::locks::read;
 use crate::lsn::Lsn;
 use crate::segment::Segment;
@@ -57,18 +57,36 @@ impl LogReader {
             let Some(slice) = read(&self.store().catalogue).slice(stream, from) else {
                 return Ok(None);
             };
-            for wanted in [Wanted::At(from), Wanted::After(from)] {
-                let Some((segment, place)) = self.find(slice.seq, stream, wanted)? else {
-                    continue;
-                };
-                let run = load(&segment, stream, place)?;
-                if run.end_offset() > offset {
-                    return Ok(Some(run));
-                }
+            if let Some(run) = self.read_in(slice, stream, offset)? {
+                return Ok(Some(run));
             }
             // The offset lies in a gap at the end of this segment's slice.
             from = slice.end_offset.max(from + 1);
         }
+    }
+
+    /// The run with `offset`, or the next one, in the segment of `slice`.
+    fn read_in(&self, slice: Slice, stream: u32, offset: u64) -> Result<Option<Run>, StorageError> {
+        let from = offset.max(slice.first_offset);
+        for wanted in [Wanted::At(from), Wanted::After(from)] {
+            let found = self.find(slice.seq, stream, wanted)?;
+            let Some(Found { segment, place, has_gaps }) = found else { continue };
+            let Some(place) = place else {
+                if has_gaps {
+                    return Err(damaged(&segment, 0, 0, "the index of the segment has a gap here"));
+                }
+                continue;
+            };
+            if has_gaps && place.run.base_offset > from {
+                let what = "the index of the segment has a gap here";
+                return Err(damaged(&segment, 0, place.run.at, what));
+            }
+            let run = load(&segment, stream, place)?;
+            if run.end_offset() > offset {
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
     }
 
     /// The first offset of the first run that was accepted at `from_time_ms` or later. Blocks on the disk.
@@ -84,7 +102,8 @@ impl LogReader {
             seqs.filter(is_late).collect()
         };
         for seq in late {
-            if let Some((_, place)) = self.find(seq, stream, Wanted::Since(from_time_ms))? {
+            let found = self.find(seq, stream, Wanted::Since(from_time_ms))?;
+            if let Some(place) = found.and_then(|found| found.place) {
                 return Ok(Some(place.run.base_offset));
             }
         }
@@ -112,38 +131,47 @@ impl LogReader {
     }
 
     /// Where a run of one segment is. The segment in the answer keeps the file from being used again.
-    fn find(
-        &self,
-        seq: u32,
-        stream: u32,
-        wanted: Wanted,
-    ) -> Result<Option<(Segment, Place)>, StorageError> {
+    fn find(&self, seq: u32, stream: u32, wanted: Wanted) -> Result<Option<Found>, StorageError> {
         let located = read(&self.store().catalogue).locate(seq, |index| index.find(stream, wanted));
         match located {
             None => Ok(None),
-            Some(Located::Here { segment, place }) => Ok(Some((segment, place))),
+            Some(Located::Here { segment, place }) => {
+                Ok(Some(Found { segment, place: Some(place), has_gaps: false }))
+            }
             Some(Located::InFooter { id, end }) => {
                 let sealed = self.store().sealed(&id, end)?;
-                let place = sealed.footer.find(stream, wanted);
-                Ok(place.map(|place| (sealed.segment.clone(), place)))
+                Ok(Some(Found {
+                    segment: sealed.segment.clone(),
+                    place: sealed.footer.find(stream, wanted),
+                    has_gaps: sealed.has_gaps,
+                }))
             }
         }
     }
 }
 
+/// Where a run was looked for.
+struct Found {
+    segment: Segment,
+    place: Option<Place>,
+    has_gaps: bool,
+}
+
+fn damaged(segment: &Segment, from: u32, to: u32, what: &'static str) -> StorageError {
+    StorageError::Damaged(Box::new(Damage {
+        path: segment.path.to_path_buf(),
+        offset: u64::from(from),
+        from: Lsn::new(segment.id.seq, from),
+        to: Lsn::new(segment.id.seq, to),
+        blocks: None,
+        what,
+    }))
+}
+
 /// Reads and verifies one run.
 fn load(segment: &Segment, stream: u32, place: Place) -> Result<Run, StorageError> {
     let (at, len) = (place.run.at, RUN_HEADER_BYTES + place.run.len as usize);
-    let damaged = |what| {
-        StorageError::Damaged(Box::new(Damage {
-            path: segment.path.to_path_buf(),
-            offset: u64::from(at),
-            from: Lsn::new(segment.id.seq, at),
-            to: Lsn::new(segment.id.seq, at.saturating_add(place.run.len)),
-            blocks: None,
-            what,
-        }))
-    };
+    let damaged = |what| damaged(segment, at, at.saturating_add(place.run.len), what);
     if u64::from(at) + len as u64 > u64::from(segment.id.size) {
         return Err(damaged("the index points outside the segment"));
     }

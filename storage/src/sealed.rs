@@ -22,6 +22,8 @@ const OPEN_MAX: usize = 128;
 pub(crate) struct Sealed {
     pub(crate) segment: Segment,
     pub(crate) footer: Footer,
+    /// The index was made again and could not take in everything: an offset that it does not have was damaged.
+    pub(crate) has_gaps: bool,
 }
 
 /// The sealed segments that were used last, within a limit of memory and files.
@@ -73,8 +75,7 @@ impl Store {
             return Ok(sealed);
         }
         let segment = self.open_segment(id, OpenMode::Read)?;
-        let footer = load_footer(&segment, end)?;
-        let sealed = Arc::new(Sealed { segment, footer });
+        let sealed = Arc::new(load(segment, end)?);
         let mut footers = lock(&self.footers);
         // ORDER: look into the catalogue under the lock of the cache, because freeing a segment takes it out of the catalogue
         // first and of the cache second; else a freed segment could be pinned here for good.
@@ -99,17 +100,18 @@ impl Store {
     }
 }
 
-/// Reads the footer, or makes it again from the blocks.
-pub(crate) fn load_footer(segment: &Segment, end: u32) -> Result<Footer, StorageError> {
-    if let Some(footer) = read_footer(segment, end) {
-        return Ok(footer);
+/// A sealed segment with its footer from the file, or made again from the blocks.
+fn load(segment: Segment, end: u32) -> Result<Sealed, StorageError> {
+    if let Some(footer) = read_footer(&segment, end) {
+        return Ok(Sealed { segment, footer, has_gaps: false });
     }
-    let index = scan_index(segment, end)?;
+    let (index, has_gaps) = scan_index(&segment, end)?;
     let bytes = Bytes::from(footer::encode(&index, &segment.id, end));
     // The bytes were made a line above; only a segment with sizes from outside the format could be refused.
-    Footer::decode(bytes, &segment.id, end).ok_or_else(|| {
+    let footer = Footer::decode(bytes, &segment.id, end).ok_or_else(|| {
         StorageError::damaged(&segment.path, u64::from(end), "the index does not fit")
-    })
+    })?;
+    Ok(Sealed { segment, footer, has_gaps })
 }
 
 /// The footer on disk, if it is whole. A read error counts as not whole: the index is derived.
@@ -120,24 +122,28 @@ pub(crate) fn read_footer(segment: &Segment, end: u32) -> Option<Footer> {
     Footer::decode(Bytes::from(bytes), &segment.id, end)
 }
 
-/// Indexes every good block of a sealed segment. Damaged blocks are left out: reading their offsets finds the gap.
-fn scan_index(segment: &Segment, end: u32) -> Result<RunIndex, StorageError> {
+/// Indexes what is good in a sealed segment, and says whether something was not.
+fn scan_index(segment: &Segment, end: u32) -> Result<(RunIndex, bool), StorageError> {
     let mut index = RunIndex::default();
+    let mut has_gaps = false;
     let mut scanner = Scanner::new(segment, end);
     loop {
         match scanner.next()? {
-            Step::Block(block) if block.header.is_local() => {}
+            Step::End => return Ok((index, has_gaps)),
             Step::Block(block) => {
-                if let Ok(block) = block.decode() {
-                    index.add(&block);
+                if !block.header.is_local() {
+                    index.add(&block.salvage());
                 }
             }
-            Step::Bad(_) => {
+            Step::Bad(bad) => {
+                has_gaps = true;
+                if let Some(block) = bad.block {
+                    index.add(&block.salvage());
+                }
                 if !scanner.skip_to_next()? {
-                    return Ok(index);
+                    return Ok((index, has_gaps));
                 }
             }
-            Step::End => return Ok(index),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::body::Body;
 use crate::catalogue::{Held, SegmentEntry};
 use crate::error::StorageError;
 use crate::fields::{len_u32, round_up};
-use crate::footer::footer_bytes;
+use crate::footer::{self, footer_bytes};
 use crate::index::RunIndex;
 use crate::locks::write;
 use crate::lsn::Lsn;
@@ -144,8 +144,10 @@ impl LogWriter {
     pub fn seal(mut self) -> Result<(), StorageError> {
         self.store().poison.check()?;
         let header = self.tip.local(BEACON | SEAL, self.here(), self.here(), &[]);
-        self.write_index_behind(header.end().offset())?;
-        self.append(&header, &[])?;
+        let index = self.index_behind(header.end().offset());
+        write_block(&self.active, &header, &[], &index)
+            .map_err(|error| self.store().poison.with(error))?;
+        self.at = header.end().offset();
         self.note_end();
         let end = self.here();
         let sealed = self.store().write_superblock(|superblock| {
@@ -155,16 +157,16 @@ impl LogWriter {
         sealed.map_err(|error| self.store().poison.with(error))
     }
 
-    /// The index of the active segment, made durable together with the block before it.
-    fn write_index_behind(&self, end: u32) -> Result<(), StorageError> {
+    /// Ends the active segment at `end`; its index as bytes.
+    fn index_behind(&self, end: u32) -> Vec<u8> {
         let mut catalogue = write(&self.store().catalogue);
         catalogue.freeze(self.active.id.seq, end);
-        let entry = catalogue.segments.get_mut(&self.active.id.seq);
-        if let Some(SegmentEntry { held: Held::Frozen(index), .. }) = entry {
-            crate::janitor::write_footer(&self.active, index, end)
-                .map_err(|error| self.store().poison.with(error))?;
+        match catalogue.segments.get(&self.active.id.seq) {
+            Some(SegmentEntry { held: Held::Frozen(index), .. }) => {
+                footer::encode(index, &self.active.id, end)
+            }
+            _ => Vec::new(),
         }
-        Ok(())
     }
 
     fn here(&self) -> Lsn {
@@ -194,7 +196,8 @@ impl LogWriter {
 
     /// Writes and syncs one block at the end; an error is final.
     fn append(&mut self, header: &BlockHeader, body: &[u8]) -> Result<(), StorageError> {
-        write_block(&self.active, header, body).map_err(|error| self.store().poison.with(error))?;
+        write_block(&self.active, header, body, &[])
+            .map_err(|error| self.store().poison.with(error))?;
         self.at = header.end().offset();
         Ok(())
     }
@@ -280,20 +283,27 @@ pub(crate) fn open_block(
     let body = mark.encode();
     let lsn = Lsn::new(segment.id.seq, SEGMENT_HEADER_BYTES);
     let header = tip.local(OPEN, lsn, prev_end, &body);
-    write_block(segment, &header, &body)?;
+    write_block(segment, &header, &body, &[])?;
     Ok(header.end().offset())
 }
 
-/// Writes and syncs one block.
-fn write_block(segment: &Segment, header: &BlockHeader, body: &[u8]) -> Result<(), StorageError> {
+/// Writes and syncs one block, and what is to stand right behind it.
+fn write_block(
+    segment: &Segment,
+    header: &BlockHeader,
+    body: &[u8],
+    behind: &[u8],
+) -> Result<(), StorageError> {
     let at = header.lsn.offset();
-    debug_assert_eq!((HEADER_BYTES, header.lsn.seq()), (96, segment.id.seq));
-    // Zeros up to the end of the page: the rest of it is free, and a page that is written whole is never read first.
-    let end = round_up(u64::from(header.end().offset()), PAGE).min(u64::from(segment.id.size));
+    assert_eq!(header.lsn.seq(), segment.id.seq, "a block goes into the segment of its place");
+    let end = u64::from(header.end().offset());
     let used = u64::from(at) + (HEADER_BYTES + body.len()) as u64;
-    let padding = end.saturating_sub(used) as usize;
+    // Zeros up to the end of the page: the rest of it is free, and a page that is written whole is never read first.
+    let filled =
+        if behind.is_empty() { round_up(end, PAGE).min(u64::from(segment.id.size)) } else { end };
+    let padding = (filled.saturating_sub(used) as usize).min(ZEROS.len());
     let head = header.encode(segment.id.seed());
-    let parts = [&head, body, &ZEROS[..padding.min(ZEROS.len())]].map(IoSlice::new);
+    let parts = [&head, body, &ZEROS[..padding], behind].map(IoSlice::new);
     segment.write_synced("append to", &parts, at)
 }
 

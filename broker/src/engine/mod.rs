@@ -23,6 +23,9 @@ mod requests;
 pub(crate) mod run;
 pub(crate) mod start;
 
+#[cfg(test)]
+mod tests;
+
 /// The two clocks, read once per turn at the edge.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Now {

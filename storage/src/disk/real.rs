@@ -29,10 +29,7 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(or_current(path))
+        DirBuilder::new().recursive(true).mode(0o700).create(or_current(path))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -91,11 +88,7 @@ impl Disk for RealDisk {
 
 /// The parent of a plain relative name is the empty path, which the operating system does not take.
 fn or_current(path: &Path) -> &Path {
-    if path.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        path
-    }
+    if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
 fn open_options(mode: OpenMode) -> OpenOptions {
@@ -164,10 +157,9 @@ impl DiskFile for RealFile {
     }
 
     fn map(&self, range: Range<u64>) -> io::Result<Option<Bytes>> {
-        let (Ok(bytes), true) = (
-            usize::try_from(range.end.saturating_sub(range.start)),
-            range.end <= self.len()?,
-        ) else {
+        let (Ok(bytes), true) =
+            (usize::try_from(range.end.saturating_sub(range.start)), range.end <= self.len()?)
+        else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
         if bytes == 0 {
@@ -176,12 +168,7 @@ impl DiskFile for RealFile {
         // SAFETY: the map is read-only and inside the file. The caller of `DiskFile::map` keeps the range unchanged
         // while the map lives: the log maps sealed segments only and reuses a slot when its last pin is gone.
         #[expect(unsafe_code, reason = "a memory map cannot be made without")]
-        let map = unsafe {
-            MmapOptions::new()
-                .offset(range.start)
-                .len(bytes)
-                .map(&self.file)?
-        };
+        let map = unsafe { MmapOptions::new().offset(range.start).len(bytes).map(&self.file)? };
         // Faults the pages in here, where a bad disk is an error value, and not at the first look, where it is a signal.
         map.advise(Advice::PopulateRead)?;
         Ok(Some(Bytes::from_owner(map)))
@@ -213,9 +200,7 @@ impl RealFile {
     fn write_zeros(&self, mut from: u64, len: u64) -> io::Result<()> {
         while from < len {
             let step = (len - from).min(ZEROS.len() as u64);
-            let zeros = ZEROS
-                .get(..usize::try_from(step).unwrap_or(ZEROS.len()))
-                .unwrap_or(&ZEROS);
+            let zeros = ZEROS.get(..usize::try_from(step).unwrap_or(ZEROS.len())).unwrap_or(&ZEROS);
             self.write_at(&[IoSlice::new(zeros)], from)?;
             from += step;
         }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::chain::{Chain, Sources};
 use super::survey::Survey;
 use super::{Opening, scan};
-use crate::block::mix;
+use crate::block::{BLOCK_ALIGN, mix};
 use crate::checkpoint::{self, Checkpoint};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Damage, StorageError};
 use crate::fields::put;
 use crate::lsn::Lsn;
 use crate::options::Options;
-use crate::segment::read_full;
+use crate::segment::{SEGMENT_HEADER_BYTES, read_full};
 use crate::store::{DirectoryLock, Places};
 use crate::superblock::{SUPER, SUPER_TEMPORARY, State, Superblock};
 
@@ -83,12 +83,7 @@ fn create_directory(disk: &dyn Disk, dir: &Path, options: &Options) -> Result<()
             what: "the directory is missing",
         });
     }
-    disk.create_dir_all(dir)
-        .and_then(|()| match dir.parent() {
-            Some(parent) => disk.sync_dir(parent),
-            None => Ok(()),
-        })
-        .map_err(|cause| StorageError::io("create", dir, 0, cause))
+    disk.create_dir_all(dir).map_err(|cause| StorageError::io("create", dir, 0, cause))
 }
 
 fn take_lock(disk: &dyn Disk, dir: &Path) -> Result<DirectoryLock, StorageError> {
@@ -156,7 +151,15 @@ fn create_directories(disk: &dyn Disk, places: &Places) -> Result<(), StorageErr
     for dir in [&places.log_dir, &places.checkpoint_dir] {
         disk.create_dir_all(dir).map_err(|cause| StorageError::io("create", dir, 0, cause))?;
     }
-    disk.sync_dir(&places.dir).map_err(|cause| StorageError::io("sync", &places.dir, 0, cause))
+    let parent = places.dir.parent().unwrap_or(Path::new(""));
+    for dir in [&places.dir, parent] {
+        disk.sync_dir(dir).map_err(|cause| StorageError::io("sync", dir, 0, cause))?;
+    }
+    // Directories above may have been made too, by this process or one that died; they may also not be ours to open.
+    for dir in parent.ancestors().skip(1) {
+        drop(disk.sync_dir(dir));
+    }
+    Ok(())
 }
 
 fn identity(options: &Options) -> [u8; 16] {
@@ -247,7 +250,7 @@ pub(super) fn holds_blocks(
     options: &Options,
 ) -> Result<bool, StorageError> {
     // The OPEN block itself proves nothing: torn, it was never followed by anything.
-    let from = crate::segment::SEGMENT_HEADER_BYTES + 512;
+    let from = SEGMENT_HEADER_BYTES + BLOCK_ALIGN as u32;
     let to = probe_limit(segment.id.size, options);
     Ok(scan::probe(segment, from, to)?.is_some())
 }

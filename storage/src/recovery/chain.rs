@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::begin::{holds_blocks, probe_limit};
 use super::scan;
 use super::survey::{SlotFile, Survey};
+use crate::block::BLOCK_ALIGN;
 use crate::checkpoint::{Checkpoint, Listed};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Damage, StorageError};
@@ -265,10 +266,16 @@ impl Maker<'_> {
     }
 }
 
-/// Whether a segment that was about to be opened is there, not opened yet or used again since.
+/// Whether a segment that was about to be opened is there: not opened yet, or in a later life, or on the way to one.
 pub(super) fn check_announced(survey: &Survey, slot: u32, seq: u32) -> bool {
-    let file = survey.files.iter().find(|file| file.slot == slot);
-    file.is_some_and(|file| file.id.as_ref().is_none_or(|id| id.seq >= seq))
+    let Some(file) = survey.files.iter().find(|file| file.slot == slot) else {
+        return false;
+    };
+    match &file.id {
+        Some(id) => id.seq > seq || (id.seq == seq && file.len >= u64::from(id.size)),
+        // Being given a new header never makes a file shorter than the part that names it.
+        None => file.len >= u64::from(SEGMENT_HEADER_BYTES) + BLOCK_ALIGN,
+    }
 }
 
 fn lost_open(file: &SlotFile) -> StorageError {

@@ -195,14 +195,14 @@ impl Replay<'_> {
                     Err(what) => {
                         // A whole block of this life in a place where it cannot be: never a torn write.
                         scanner.seek(at);
-                        let bad = Bad { what, torn_bytes: 0 };
-                        self.damage(link, segment, scanner, bad, Lsn::new(link.id.seq, at + 1))?;
+                        let bad = Bad { what, torn_bytes: 0, block: None };
+                        self.damage(link, segment, scanner, &bad, Lsn::new(link.id.seq, at + 1))?;
                         continue;
                     }
                 },
             };
-            match self.verdict(link, segment, at, bad)? {
-                Some(durable) => self.damage(link, segment, scanner, bad, durable)?,
+            match self.verdict(link, segment, at, &bad)? {
+                Some(durable) => self.damage(link, segment, scanner, &bad, durable)?,
                 None => {
                     self.done.cut_bytes = u64::from(bad.torn_bytes);
                     return Ok(at);
@@ -293,7 +293,7 @@ impl Replay<'_> {
         link: &Link,
         segment: &Segment,
         at: u32,
-        bad: Bad,
+        bad: &Bad,
     ) -> Result<Option<Lsn>, StorageError> {
         let here = Lsn::new(link.id.seq, at);
         if let Some(end) = self.known_end(link) {
@@ -314,7 +314,7 @@ impl Replay<'_> {
         link: &Link,
         segment: &Segment,
         scanner: &mut Scanner<'_>,
-        bad: Bad,
+        bad: &Bad,
         durable: Lsn,
     ) -> Result<(), StorageError> {
         let from = Lsn::new(link.id.seq, scanner.at());

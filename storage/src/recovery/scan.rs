@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::block::{BLOCK_ALIGN, Block, BlockHeader, HEADER_BYTES, Seed};
-use crate::body::{Buffer, run_spans};
+use crate::body::{Buffer, run_spans, salvage_runs};
 use crate::error::StorageError;
 use crate::lsn::Lsn;
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, read_full};
@@ -45,11 +45,13 @@ pub(crate) struct Scanned {
 }
 
 /// A place without a whole block.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Bad {
     pub(crate) what: &'static str,
     /// Bytes that a torn write of a block would have covered, as far as one can tell.
     pub(crate) torn_bytes: u32,
+    /// A block of which only the body is bad.
+    pub(crate) block: Option<Scanned>,
 }
 
 impl Scanned {
@@ -63,6 +65,14 @@ impl Scanned {
         let runs = run_spans(&body)?;
         let memory = body.len();
         Ok(Block::new(&self.header, body, runs, memory))
+    }
+
+    /// The block with those of its runs that are good by themselves.
+    pub(crate) fn salvage(&self) -> Block {
+        let body = self.body();
+        let runs = salvage_runs(&body);
+        let memory = body.len();
+        Block::new(&self.header, body, runs, memory)
     }
 }
 
@@ -101,17 +111,24 @@ impl<'a> Scanner<'a> {
         let Some(header) = BlockHeader::decode(&front, self.seed) else {
             return Ok(Step::Bad(no_header(&front, self.here())));
         };
-        let bad = |what| Ok(Step::Bad(Bad { what, torn_bytes: header.padded_len }));
+        let bad = |what, block| {
+            let torn_bytes = header.padded_len;
+            Ok(Step::Bad(Bad { what, torn_bytes, block }))
+        };
         if header.lsn != self.here() {
-            return bad("a block of another place stands here");
+            return bad("a block of another place stands here", None);
         }
         if header.end().offset() > self.limit {
-            return bad("a block is longer than its segment");
+            return bad("a block is longer than its segment", None);
         }
         let len = HEADER_BYTES as u32 + header.body_len;
         let raw = self.bytes(self.at, len)?;
-        if raw.len() < len as usize || crc32fast::hash(&raw[HEADER_BYTES..]) != header.body_crc {
-            return bad("the checksum of a block's body is wrong");
+        if raw.len() < len as usize {
+            return bad("the file ends inside a block", None);
+        }
+        if crc32fast::hash(&raw[HEADER_BYTES..]) != header.body_crc {
+            let block = Scanned { header, raw };
+            return bad("the checksum of a block's body is wrong", Some(block));
         }
         self.at = header.end().offset();
         Ok(Step::Block(Scanned { header, raw }))
@@ -162,7 +179,7 @@ fn no_header(front: &[u8], here: Lsn) -> Bad {
         Some((lsn, padded_len)) if lsn == here => padded_len.max(BLOCK_ALIGN as u32),
         _ => 0,
     };
-    Bad { what: "no block stands here", torn_bytes }
+    Bad { what: "no block stands here", torn_bytes, block: None }
 }
 
 fn read_chunk(segment: &Segment, at: u32, len: u32) -> Result<Bytes, StorageError> {

@@ -14,14 +14,8 @@ fn read_all(file: &dyn DiskFile) -> Vec<u8> {
 #[test]
 fn parts_are_written_one_after_another_at_the_offset() {
     let dir = tempfile::tempdir().unwrap();
-    let file = RealDisk
-        .open(&dir.path().join("f"), OpenMode::Create)
-        .unwrap();
-    file.write_at(
-        &[IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cde")],
-        3,
-    )
-    .unwrap();
+    let file = RealDisk.open(&dir.path().join("f"), OpenMode::Create).unwrap();
+    file.write_at(&[IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cde")], 3).unwrap();
     file.sync_data().unwrap();
     assert_eq!(read_all(&*file), b"\0\0\0abcde");
     file.write_at(&[], 1).unwrap();
@@ -32,9 +26,7 @@ fn parts_are_written_one_after_another_at_the_offset() {
 #[test]
 fn more_parts_than_one_system_call_takes_are_all_written() {
     let dir = tempfile::tempdir().unwrap();
-    let file = RealDisk
-        .open(&dir.path().join("f"), OpenMode::Create)
-        .unwrap();
+    let file = RealDisk.open(&dir.path().join("f"), OpenMode::Create).unwrap();
     let numbers: Vec<[u8; 4]> = (0..5_000_u32).map(u32::to_le_bytes).collect();
     let parts: Vec<IoSlice<'_>> = numbers.iter().map(|number| IoSlice::new(number)).collect();
     file.write_at(&parts, 0).unwrap();
@@ -58,9 +50,7 @@ fn files_and_directories_are_for_the_owner_only() {
 #[test]
 fn a_symbolic_link_in_place_of_a_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    RealDisk
-        .open(&dir.path().join("target"), OpenMode::Create)
-        .unwrap();
+    RealDisk.open(&dir.path().join("target"), OpenMode::Create).unwrap();
     symlink(dir.path().join("target"), dir.path().join("link")).unwrap();
     for mode in [OpenMode::Read, OpenMode::ReadWrite, OpenMode::Create] {
         assert!(RealDisk.open(&dir.path().join("link"), mode).is_err());
@@ -74,10 +64,7 @@ fn a_second_lock_would_block_until_the_first_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("LOCK");
     let first = RealDisk.lock(&path).unwrap();
-    assert_eq!(
-        RealDisk.lock(&path).err().unwrap().kind(),
-        ErrorKind::WouldBlock
-    );
+    assert_eq!(RealDisk.lock(&path).err().unwrap().kind(), ErrorKind::WouldBlock);
     drop(first);
     RealDisk.lock(&path).unwrap();
 }
@@ -113,9 +100,7 @@ fn an_allocation_that_fails_leaves_the_file_as_it_was() {
 fn zeros_written_in_place_of_an_allocation_reach_the_length_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
-    let file = RealFile {
-        file: open_options(OpenMode::Create).open(&path).unwrap(),
-    };
+    let file = RealFile { file: open_options(OpenMode::Create).open(&path).unwrap() };
     file.write_at(&[IoSlice::new(b"kept")], 0).unwrap();
     file.write_zeros(4, 200_000).unwrap();
     let bytes = read_all(&file);
@@ -142,13 +127,9 @@ fn a_map_shows_the_range_and_outlives_the_file() {
 fn names_are_listed_sorted_and_renamed_over() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["b", "a", "c"] {
-        RealDisk
-            .open(&dir.path().join(name), OpenMode::Create)
-            .unwrap();
+        RealDisk.open(&dir.path().join(name), OpenMode::Create).unwrap();
     }
-    RealDisk
-        .rename(&dir.path().join("c"), &dir.path().join("a"))
-        .unwrap();
+    RealDisk.rename(&dir.path().join("c"), &dir.path().join("a")).unwrap();
     assert_eq!(RealDisk.list(dir.path()).unwrap(), ["a", "b"]);
     assert!(!RealDisk.exists(&dir.path().join("c")).unwrap());
     let missing = RealDisk.open(&dir.path().join("c"), OpenMode::ReadWrite);

@@ -39,10 +39,7 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn new(tracked: bool) -> Self {
-        Self {
-            tracked,
-            ..Self::default()
-        }
+        Self { tracked, ..Self::default() }
     }
 
     /// Chunks that a write to the range would newly take from the capacity.
@@ -127,8 +124,7 @@ impl Content {
 
     /// A sync that fails and marks the pages clean all the same: reads still show them, and no later sync writes them.
     pub(super) fn forget_sectors(&mut self) {
-        self.pending
-            .retain(|pending| matches!(pending.change, Change::Len(_)));
+        self.pending.retain(|pending| matches!(pending.change, Change::Len(_)));
     }
 
     /// The cache lets go of clean pages: what reads show is then what the media and the pending changes hold.
@@ -155,8 +151,7 @@ impl Content {
                 if before != **bytes {
                     Arc::make_mut(&mut self.older).insert(*number, Arc::new(before));
                 }
-                self.media
-                    .write(&bytes[..bytes_new], number * SECTOR_BYTES as u64);
+                self.media.write(&bytes[..bytes_new], number * SECTOR_BYTES as u64);
             }
         }
     }

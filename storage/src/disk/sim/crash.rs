@@ -72,11 +72,7 @@ impl SimDisk {
     #[must_use]
     pub fn power_cut(&self, keep: Keep) -> SimDisk {
         let still = self.still();
-        let kept = if keep == Keep::Everything {
-            WHOLE
-        } else {
-            LOST
-        };
+        let kept = if keep == Keep::Everything { WHOLE } else { LOST };
         still.image(&vec![kept; still.units.len()])
     }
 
@@ -97,48 +93,30 @@ impl SimDisk {
     fn still(&self) -> Still {
         let names = locked(&self.shared.names).clone();
         let contents = locked(&self.shared.files);
-        let contents = contents
-            .iter()
-            .map(|(number, cell)| (*number, cell.read().clone()));
+        let contents = contents.iter().map(|(number, cell)| (*number, cell.read().clone()));
         let files: BTreeMap<u64, Content> = contents.collect();
         let mut units = Vec::new();
         for (index, change) in names.pending.iter().enumerate() {
-            units.push(Unit {
-                call: change.call,
-                place: Place::Name(index),
-                can_tear: false,
-            });
+            units.push(Unit { call: change.call, place: Place::Name(index), can_tear: false });
         }
         for (number, content) in &files {
             for (index, pending) in content.pending.iter().enumerate() {
                 let can_tear = matches!(pending.change, Change::Sector { .. });
                 let place = Place::InFile(*number, index);
-                units.push(Unit {
-                    call: pending.call,
-                    place,
-                    can_tear,
-                });
+                units.push(Unit { call: pending.call, place, can_tear });
             }
         }
         // Stable, so that the changes of one call stay in their order.
         units.sort_by_key(|unit| unit.call);
-        Still {
-            names,
-            files,
-            units,
-            seed: locked(&self.shared.machine).dice.roll(),
-        }
+        Still { names, files, units, seed: locked(&self.shared.machine).dice.roll() }
     }
 }
 
 impl Still {
     fn image(&self, choice: &[Kept]) -> SimDisk {
         let mut names = self.names.clone();
-        let mut files: BTreeMap<u64, Content> = self
-            .files
-            .iter()
-            .map(|(number, content)| (*number, content.on_media()))
-            .collect();
+        let mut files: BTreeMap<u64, Content> =
+            self.files.iter().map(|(number, content)| (*number, content.on_media())).collect();
         for (unit, kept) in self.units.iter().zip(choice) {
             if *kept == LOST {
                 continue;
@@ -146,10 +124,8 @@ impl Still {
             match unit.place {
                 Place::Name(index) => names.apply(index),
                 Place::InFile(number, index) => {
-                    let change = self
-                        .files
-                        .get(&number)
-                        .map(|content| &content.pending[index].change);
+                    let change =
+                        self.files.get(&number).map(|content| &content.pending[index].change);
                     if let (Some(change), Some(content)) = (change, files.get_mut(&number)) {
                         content.apply(change, kept.0);
                     }
@@ -170,20 +146,13 @@ fn choices(units: &[Unit], limit: usize, dice: &mut Dice) -> Vec<Vec<Kept>> {
     let mut chosen = vec![vec![LOST; count], vec![WHOLE; count]];
     if count <= UNITS_EXHAUSTIVE {
         for bits in 1..(1_usize << count).saturating_sub(1) {
-            chosen.push(
-                (0..count)
-                    .map(|i| if bits >> i & 1 == 1 { WHOLE } else { LOST })
-                    .collect(),
-            );
+            chosen
+                .push((0..count).map(|i| if bits >> i & 1 == 1 { WHOLE } else { LOST }).collect());
         }
     }
     chosen.dedup();
     let torn = units.iter().filter(|unit| unit.can_tear).count();
-    let tries = if count <= UNITS_EXHAUSTIVE {
-        2 * torn
-    } else {
-        2 * limit
-    };
+    let tries = if count <= UNITS_EXHAUSTIVE { 2 * torn } else { 2 * limit };
     for shape in 0..tries {
         let choice = if count <= UNITS_EXHAUSTIVE {
             tear_one(units, vec![WHOLE; count], dice)
@@ -207,30 +176,17 @@ fn choices(units: &[Unit], limit: usize, dice: &mut Dice) -> Vec<Vec<Kept>> {
 fn sampled(units: &[Unit], shape: usize, dice: &mut Dice) -> Vec<Kept> {
     let count = units.len();
     let cut = dice.index(count + 1);
-    let mut random = |odds: u64| {
-        (0..count)
-            .map(|_| if dice.one_in(odds) { LOST } else { WHOLE })
-            .collect()
-    };
+    let mut random =
+        |odds: u64| (0..count).map(|_| if dice.one_in(odds) { LOST } else { WHOLE }).collect();
     let choice: Vec<Kept> = match shape % 6 {
-        0 | 4 => (0..count)
-            .map(|i| if i < cut { WHOLE } else { LOST })
-            .collect(),
-        1 => (0..count)
-            .map(|i| if i < cut { LOST } else { WHOLE })
-            .collect(),
+        0 | 4 => (0..count).map(|i| if i < cut { WHOLE } else { LOST }).collect(),
+        1 => (0..count).map(|i| if i < cut { LOST } else { WHOLE }).collect(),
         2 => random(2),
         3 => random(10),
         // All but one.
-        _ => (0..count)
-            .map(|i| if i == cut { LOST } else { WHOLE })
-            .collect(),
+        _ => (0..count).map(|i| if i == cut { LOST } else { WHOLE }).collect(),
     };
-    if shape % 6 == 4 || shape % 4 == 3 {
-        tear_one(units, choice, dice)
-    } else {
-        choice
-    }
+    if shape % 6 == 4 || shape % 4 == 3 { tear_one(units, choice, dice) } else { choice }
 }
 
 /// Tears one sector at any byte, in a choice of the others.

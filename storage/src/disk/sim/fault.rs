@@ -89,13 +89,7 @@ impl Fault {
     /// The next call of that kind, once.
     #[must_use]
     pub fn new(op: Op, effect: Effect) -> Self {
-        Self {
-            op,
-            path_part: String::new(),
-            skip: 0,
-            times: 1,
-            effect,
-        }
+        Self { op, path_part: String::new(), skip: 0, times: 1, effect }
     }
 
     /// Lets `count` matching calls pass first.
@@ -148,10 +142,7 @@ struct PowerIsOff;
 /// Whether the error says that the simulated power is off.
 #[must_use]
 pub fn is_power_off(error: &io::Error) -> bool {
-    error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<PowerIsOff>())
-        .is_some()
+    error.get_ref().and_then(|inner| inner.downcast_ref::<PowerIsOff>()).is_some()
 }
 
 /// Something to be told of each call before it is carried out; may block it.

@@ -91,11 +91,7 @@ impl DiskFile for SimFile {
         let before = content.chunks_taken();
         content.set_len(ticket.call, len);
         let given_back = before - content.chunks_taken();
-        self.disk
-            .shared
-            .space
-            .taken
-            .fetch_sub(given_back, Ordering::Relaxed);
+        self.disk.shared.space.taken.fetch_sub(given_back, Ordering::Relaxed);
         Ok(())
     }
 
@@ -112,11 +108,7 @@ impl DiskFile for SimFile {
 
 impl SimFile {
     fn check_writable(&self) -> io::Result<()> {
-        if self.is_writable {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::PermissionDenied.into())
-        }
+        if self.is_writable { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
     }
 
     /// Takes what a write to the range needs from the capacity, all of it or nothing.
@@ -128,10 +120,7 @@ impl SimFile {
         let space = &self.disk.shared.space;
         let capacity = space.capacity.load(Ordering::Relaxed);
         let fits = |taken: u64| taken.checked_add(missing).filter(|sum| *sum <= capacity);
-        match space
-            .taken
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-        {
+        match space.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
             Ok(_) => Ok(()),
             Err(_) => Err(io::ErrorKind::StorageFull.into()),
         }
@@ -147,8 +136,6 @@ fn check_end(offset: u64, bytes: usize) -> io::Result<()> {
 
 impl fmt::Debug for SimFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SimFile")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
+        f.debug_struct("SimFile").field("path", &self.path).finish_non_exhaustive()
     }
 }

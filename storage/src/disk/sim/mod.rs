@@ -110,21 +110,13 @@ impl SimDisk {
 
     fn build(is_tracked: bool, seed: u64, names: Names, files: BTreeMap<u64, Content>) -> Self {
         let taken = files.values().map(Content::chunks_taken).sum();
-        let space = Arc::new(Space {
-            taken: AtomicU64::new(taken),
-            capacity: AtomicU64::new(u64::MAX),
-        });
+        let space =
+            Arc::new(Space { taken: AtomicU64::new(taken), capacity: AtomicU64::new(u64::MAX) });
         let next_file = files.last_key_value().map_or(1, |(number, _)| number + 1);
         let cell = |content| {
-            Arc::new(FileCell {
-                content: RwLock::new(content),
-                space: Arc::clone(&space),
-            })
+            Arc::new(FileCell { content: RwLock::new(content), space: Arc::clone(&space) })
         };
-        let files = files
-            .into_iter()
-            .map(|(number, content)| (number, cell(content)))
-            .collect();
+        let files = files.into_iter().map(|(number, content)| (number, cell(content))).collect();
         Self {
             shared: Arc::new(Shared {
                 is_tracked,
@@ -196,11 +188,7 @@ impl SimDisk {
     /// Counts a call and looks up what is to happen to it.
     fn enter(&self, op: Op, path: &Path) -> io::Result<Ticket> {
         if !self.shared.is_tracked {
-            return Ok(Ticket {
-                call: 0,
-                effect: None,
-                is_lying: false,
-            });
+            return Ok(Ticket { call: 0, effect: None, is_lying: false });
         }
         let call = Call { op, path };
         let hook = locked(&self.shared.machine).hook.clone();
@@ -209,11 +197,7 @@ impl SimDisk {
         }
         let mut machine = locked(&self.shared.machine);
         let effect = machine.enter(call)?;
-        Ok(Ticket {
-            call: machine.calls,
-            effect,
-            is_lying: machine.is_lying,
-        })
+        Ok(Ticket { call: machine.calls, effect, is_lying: machine.is_lying })
     }
 
     fn cell(&self, number: u64) -> io::Result<Arc<FileCell>> {
@@ -277,12 +261,7 @@ impl Disk for SimDisk {
             }
         };
         let is_writable = mode != OpenMode::Read;
-        Ok(Arc::new(SimFile {
-            disk: self.clone(),
-            path: path.to_path_buf(),
-            cell,
-            is_writable,
-        }))
+        Ok(Arc::new(SimFile { disk: self.clone(), path: path.to_path_buf(), cell, is_writable }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -306,11 +285,7 @@ impl Disk for SimDisk {
         let ticket = self.enter(Op::SyncDir, path)?;
         let mut names = locked(&self.shared.names);
         if ticket.is_lying || !self.shared.is_tracked {
-            return if names.is_dir(path) {
-                Ok(())
-            } else {
-                Err(io::ErrorKind::NotFound.into())
-            };
+            return if names.is_dir(path) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) };
         }
         names.settle(path)?;
         self.forget_unreachable(&names);
@@ -333,10 +308,7 @@ impl Disk for SimDisk {
         if !locked(&self.shared.locks).insert(key.clone()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(SimLock {
-            key,
-            locks: Arc::clone(&self.shared.locks),
-        }))
+        Ok(Box::new(SimLock { key, locks: Arc::clone(&self.shared.locks) }))
     }
 }
 

@@ -53,12 +53,7 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn new(tracked: bool) -> Self {
         let root: Tree = [(PathBuf::new(), BTreeMap::new())].into();
-        Self {
-            cache: root.clone(),
-            media: root,
-            pending: Vec::new(),
-            tracked,
-        }
+        Self { cache: root.clone(), media: root, pending: Vec::new(), tracked }
     }
 
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -76,11 +71,7 @@ impl Names {
             return Ok(Some(Node::Dir));
         }
         let place = split(&path)?;
-        Ok(self
-            .cache
-            .get(&place.dir)
-            .and_then(|dir| dir.get(&place.name))
-            .copied())
+        Ok(self.cache.get(&place.dir).and_then(|dir| dir.get(&place.name)).copied())
     }
 
     pub(super) fn file(&self, path: &Path) -> io::Result<u64> {
@@ -103,11 +94,7 @@ impl Names {
             if self.dir(&place.dir)?.contains_key(&place.name) {
                 return Err(io::ErrorKind::NotADirectory.into());
             }
-            self.change(NameChange {
-                call,
-                gone: None,
-                come: Some((place, Node::Dir)),
-            });
+            self.change(NameChange { call, gone: None, come: Some((place, Node::Dir)) });
         }
         Ok(())
     }
@@ -115,11 +102,7 @@ impl Names {
     pub(super) fn create(&mut self, call: u64, path: &Path, number: u64) -> io::Result<()> {
         let place = split(&clean(path)?)?;
         self.dir(&place.dir)?;
-        self.change(NameChange {
-            call,
-            gone: None,
-            come: Some((place, Node::File(number))),
-        });
+        self.change(NameChange { call, gone: None, come: Some((place, Node::File(number))) });
         Ok(())
     }
 
@@ -134,11 +117,7 @@ impl Names {
         };
         let (gone, come) = (split(&clean(from)?)?, split(&clean(to)?)?);
         self.dir(&come.dir)?;
-        self.change(NameChange {
-            call,
-            gone: Some(gone),
-            come: Some((come, Node::File(number))),
-        });
+        self.change(NameChange { call, gone: Some(gone), come: Some((come, Node::File(number))) });
         Ok(replaced)
     }
 
@@ -146,18 +125,12 @@ impl Names {
     pub(super) fn remove(&mut self, call: u64, path: &Path) -> io::Result<u64> {
         let number = self.file(path)?;
         let gone = split(&clean(path)?)?;
-        self.change(NameChange {
-            call,
-            gone: Some(gone),
-            come: None,
-        });
+        self.change(NameChange { call, gone: Some(gone), come: None });
         Ok(number)
     }
 
     fn dir(&self, dir: &Path) -> io::Result<&BTreeMap<String, Node>> {
-        self.cache
-            .get(dir)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.cache.get(dir).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn change(&mut self, change: NameChange) {
@@ -171,13 +144,10 @@ impl Names {
     pub(super) fn settle(&mut self, dir: &Path) -> io::Result<()> {
         let dir = clean(dir)?;
         self.dir(&dir)?;
-        let (settled, pending) = std::mem::take(&mut self.pending)
-            .into_iter()
-            .partition(|c| c.dir() == Some(&dir));
+        let (settled, pending) =
+            std::mem::take(&mut self.pending).into_iter().partition(|c| c.dir() == Some(&dir));
         self.pending = pending;
-        settled
-            .iter()
-            .for_each(|change| apply(&mut self.media, change));
+        settled.iter().for_each(|change| apply(&mut self.media, change));
         Ok(())
     }
 
@@ -211,15 +181,8 @@ impl Names {
 
     /// Files that a name still leads to, now or after a crash.
     pub(super) fn reachable(&self) -> BTreeSet<u64> {
-        let trees = self
-            .cache
-            .values()
-            .chain(self.media.values())
-            .flat_map(BTreeMap::values);
-        let pending = self
-            .pending
-            .iter()
-            .filter_map(|change| change.come.as_ref());
+        let trees = self.cache.values().chain(self.media.values()).flat_map(BTreeMap::values);
+        let pending = self.pending.iter().filter_map(|change| change.come.as_ref());
         trees
             .chain(pending.map(|(_, node)| node))
             .filter_map(|node| match node {
@@ -249,9 +212,7 @@ fn apply(tree: &mut Tree, change: &NameChange) {
         dir.remove(&gone.name);
     }
     if let Some((come, node)) = &change.come {
-        tree.entry(come.dir.clone())
-            .or_default()
-            .insert(come.name.clone(), *node);
+        tree.entry(come.dir.clone()).or_default().insert(come.name.clone(), *node);
         if *node == Node::Dir {
             tree.entry(come.dir.join(&come.name)).or_default();
         }
@@ -277,8 +238,5 @@ fn split(path: &Path) -> io::Result<Place> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    Ok(Place {
-        dir: dir.to_path_buf(),
-        name: name.to_string_lossy().into_owned(),
-    })
+    Ok(Place { dir: dir.to_path_buf(), name: name.to_string_lossy().into_owned() })
 }

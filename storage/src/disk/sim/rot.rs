@@ -16,11 +16,7 @@ impl SimDisk {
     /// All files, sorted by path.
     #[must_use]
     pub fn files(&self) -> Vec<PathBuf> {
-        locked(&self.shared.names)
-            .files()
-            .into_iter()
-            .map(|(path, _)| path)
-            .collect()
+        locked(&self.shared.names).files().into_iter().map(|(path, _)| path).collect()
     }
 
     /// The bytes of a file.
@@ -97,14 +93,8 @@ impl SimDisk {
         content.write(0, bytes, 0);
         content.note_sectors(0, 0..bytes.len() as u64);
         content.settle();
-        self.shared
-            .space
-            .taken
-            .fetch_add(content.chunks_taken(), Ordering::Relaxed);
-        let cell = FileCell {
-            content: content.into(),
-            space: Arc::clone(&self.shared.space),
-        };
+        self.shared.space.taken.fetch_add(content.chunks_taken(), Ordering::Relaxed);
+        let cell = FileCell { content: content.into(), space: Arc::clone(&self.shared.space) };
         locked(&self.shared.files).insert(number, Arc::new(cell));
         Ok(())
     }

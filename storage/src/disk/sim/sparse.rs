@@ -86,10 +86,7 @@ pub(super) fn chunks_of(bytes: Range<u64>) -> Range<u64> {
 }
 
 fn place(offset: u64) -> (usize, usize) {
-    (
-        to_index(offset / CHUNK_BYTES as u64),
-        to_index(offset % CHUNK_BYTES as u64),
-    )
+    (to_index(offset / CHUNK_BYTES as u64), to_index(offset % CHUNK_BYTES as u64))
 }
 
 fn to_index(number: u64) -> usize {

@@ -34,8 +34,7 @@ fn a_plain_disk_reads_what_was_written_and_zeros_elsewhere() {
     let disk = SimDisk::memory();
     disk.create_dir_all(Path::new("/store/deep")).unwrap();
     let file = open(&disk, "store/deep/f");
-    file.write_at(&[IoSlice::new(b"ab"), IoSlice::new(b"cd")], 5_000)
-        .unwrap();
+    file.write_at(&[IoSlice::new(b"ab"), IoSlice::new(b"cd")], 5_000).unwrap();
     let mut buf = [1; 8];
     assert_eq!(file.read_at(&mut buf, 4_998).unwrap(), 6);
     assert_eq!(&buf, b"\0\0abcd\x01\x01");
@@ -51,10 +50,7 @@ fn a_plain_disk_reads_what_was_written_and_zeros_elsewhere() {
 
 #[test]
 fn random_writes_and_cuts_read_back_like_a_vector() {
-    let seed = std::env::var("SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(1);
+    let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     println!("SEED={seed}");
     let mut dice = Dice::new(seed);
     for disk in [SimDisk::memory(), SimDisk::new(seed)] {
@@ -94,22 +90,10 @@ fn reserved_space_costs_no_memory_and_counts_against_the_capacity() {
     file.allocate(48 << 20).unwrap();
     assert_eq!(disk.free_bytes(Path::new("")).unwrap(), 16 << 20);
     let cells = locked(&disk.shared.files);
-    assert_eq!(
-        cells
-            .values()
-            .next()
-            .unwrap()
-            .read()
-            .cache
-            .stored(0..u64::MAX),
-        0
-    );
+    assert_eq!(cells.values().next().unwrap().read().cache.stored(0..u64::MAX), 0);
     drop(cells);
     let other = open(&disk, "g");
-    assert_eq!(
-        other.allocate(17 << 20).unwrap_err().kind(),
-        ErrorKind::StorageFull
-    );
+    assert_eq!(other.allocate(17 << 20).unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(other.len().unwrap(), 0);
     put(&file, &[1; 10_000], 1 << 20);
     assert_eq!(disk.free_bytes(Path::new("")).unwrap(), 16 << 20);
@@ -128,10 +112,7 @@ fn a_far_offset_is_refused_before_anything_is_reserved() {
     for offset in [u64::MAX, 1 << 60] {
         let error = file.write_at(&[IoSlice::new(b"x")], offset).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FileTooLarge);
-        assert_eq!(
-            file.set_len(offset).unwrap_err().kind(),
-            ErrorKind::FileTooLarge
-        );
+        assert_eq!(file.set_len(offset).unwrap_err().kind(), ErrorKind::FileTooLarge);
         assert_eq!(file.read_at(&mut [0], offset).unwrap(), 0);
     }
 }
@@ -171,11 +152,7 @@ fn many_pending_sectors_are_sampled_with_both_extremes_and_a_tear() {
     assert_eq!(images.len(), 40);
     assert_eq!(images[0], [0; 64 * 512]);
     assert_eq!(images[1], [b'n'; 64 * 512]);
-    assert!(
-        images
-            .iter()
-            .any(|image| image.chunks(512).any(|s| s[0] != s[511]))
-    );
+    assert!(images.iter().any(|image| image.chunks(512).any(|s| s[0] != s[511])));
     let different: BTreeSet<&Vec<u8>> = images.iter().collect();
     assert_eq!(different.len(), 40);
 }
@@ -214,8 +191,7 @@ fn names_are_undecided_until_the_directory_is_synced() {
     let new = open(&disk, "store/f.tmp");
     put(&new, b"new", 0);
     new.sync_data().unwrap();
-    disk.rename(Path::new("store/f.tmp"), Path::new(FILE))
-        .unwrap();
+    disk.rename(Path::new("store/f.tmp"), Path::new(FILE)).unwrap();
     let seen: BTreeSet<Vec<u8>> = disk.crash_images(64).iter().map(bytes).collect();
     assert_eq!(seen, [b"new".to_vec(), b"old".to_vec()].into());
     disk.sync_dir(Path::new("store")).unwrap();
@@ -228,8 +204,7 @@ fn a_renaming_can_survive_without_the_data() {
     let (disk, _file) = disk_with_file();
     let new = open(&disk, "store/f.tmp");
     put(&new, b"new", 0);
-    disk.rename(Path::new("store/f.tmp"), Path::new(FILE))
-        .unwrap();
+    disk.rename(Path::new("store/f.tmp"), Path::new(FILE)).unwrap();
     disk.sync_dir(Path::new("store")).unwrap();
     assert_eq!(bytes(&disk.power_cut(Keep::Nothing)), b"");
 }
@@ -241,12 +216,7 @@ fn a_removal_can_be_undone_by_a_crash_and_a_directory_can_vanish() {
     file.sync_data().unwrap();
     disk.remove(Path::new(FILE)).unwrap();
     assert_eq!(bytes(&disk.power_cut(Keep::Nothing)), b"x");
-    assert!(
-        !disk
-            .power_cut(Keep::Everything)
-            .exists(Path::new(FILE))
-            .unwrap()
-    );
+    assert!(!disk.power_cut(Keep::Everything).exists(Path::new(FILE)).unwrap());
     disk.create_dir_all(Path::new("other")).unwrap();
     open(&disk, "other/f");
     disk.sync_dir(Path::new("other")).unwrap();
@@ -362,10 +332,7 @@ fn a_lock_is_held_once_and_not_by_a_crash_image() {
     let disk = SimDisk::new(1);
     let path = Path::new("LOCK");
     let held = disk.lock(path).unwrap();
-    assert_eq!(
-        disk.clone().lock(path).err().unwrap().kind(),
-        ErrorKind::WouldBlock
-    );
+    assert_eq!(disk.clone().lock(path).err().unwrap().kind(), ErrorKind::WouldBlock);
     disk.restart().lock(path).unwrap();
     drop(held);
     disk.lock(path).unwrap();

@@ -1,0 +1,6 @@
+//! The engine on a simulated disk: real core, real shard, real log, no sockets, virtual time.
+
+mod crash;
+mod paths;
+mod rig;
+mod world;
