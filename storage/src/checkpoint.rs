@@ -93,7 +93,7 @@ pub(crate) fn encode(coverage: &Coverage, segments: &[Listed], state: &[u8]) -> 
     put(&mut out, 92, 2_u32.to_le_bytes());
     section(&mut out, STATE, REPLICATED, |out| out.extend_from_slice(state));
     section(&mut out, SEGMENTS, LOCAL, |out| {
-        segments.iter().for_each(|listed| put_listed(out, listed))
+        segments.iter().for_each(|listed| put_listed(out, listed));
     });
     let crc = crc32fast::hash(&out);
     out.extend_from_slice(&crc.to_le_bytes());

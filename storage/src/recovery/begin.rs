@@ -151,7 +151,7 @@ fn create_directories(disk: &dyn Disk, places: &Places) -> Result<(), StorageErr
     for dir in [&places.log_dir, &places.checkpoint_dir] {
         disk.create_dir_all(dir).map_err(|cause| StorageError::io("create", dir, 0, cause))?;
     }
-    let parent = places.dir.parent().unwrap_or(Path::new(""));
+    let parent = places.dir.parent().unwrap_or_else(|| Path::new(""));
     for dir in [&places.dir, parent] {
         disk.sync_dir(dir).map_err(|cause| StorageError::io("sync", dir, 0, cause))?;
     }

@@ -186,7 +186,7 @@ impl Replay<'_> {
                 Step::Block(scanned) => match self.check(&scanned.header) {
                     Ok(()) => {
                         let end = scanned.header.end().offset();
-                        if self.block(segment, scanned, index)? == Next::Stop && link.end.is_none()
+                        if self.block(segment, &scanned, index)? == Next::Stop && link.end.is_none()
                         {
                             return Ok(end);
                         }
@@ -232,7 +232,7 @@ impl Replay<'_> {
     fn block(
         &mut self,
         segment: &Segment,
-        scanned: Scanned,
+        scanned: &Scanned,
         index: &mut RunIndex,
     ) -> Result<Next, StorageError> {
         let header = scanned.header;

@@ -85,7 +85,7 @@ fn run(
     let mut is_idle = false;
     loop {
         let order = if is_idle {
-            orders.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            orders.recv().map_err(RecvTimeoutError::from)
         } else {
             orders.recv_timeout(BEACON_AFTER)
         };
