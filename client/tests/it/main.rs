@@ -9,5 +9,6 @@ mod fake;
 mod leases;
 mod publish;
 mod random;
+mod real;
 mod reconnect;
 mod requests;
