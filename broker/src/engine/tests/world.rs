@@ -28,6 +28,7 @@ pub(super) struct History {
     batches: Vec<(Place, Vec<u64>)>,
     confirmed: BTreeSet<u64>,
     delivered: BTreeSet<(Place, u64)>,
+    attempts: BTreeMap<(Place, u64), u32>,
     settle_sent: BTreeSet<(Place, u64)>,
     ack_confirmed: BTreeSet<(Place, u64)>,
     dead_confirmed: BTreeSet<u64>,
@@ -55,7 +56,7 @@ pub(super) struct World<'a> {
 
 pub(super) fn body(id: u64) -> Bytes {
     // Some are large enough that the log rolls within a short script.
-    let padding = if id % 3 == 0 { 3_000 } else { 40 };
+    let padding = if id.is_multiple_of(3) { 3_000 } else { 40 };
     Bytes::from(format!("{id:<padding$}"))
 }
 
@@ -177,6 +178,7 @@ impl<'a> World<'a> {
         for message in &all {
             check_flag(self.history, place, message);
             self.history.delivered.insert((place, message.id));
+            self.history.attempts.insert((place, message.id), message.attempt);
         }
         Ok((connection, all))
     }
@@ -280,6 +282,8 @@ fn check_flag(history: &History, place: Place, message: &Seen) {
         "P23: message {} of {place} comes again without the flag",
         message.id
     );
+    let before = history.attempts.get(&(place, message.id)).copied().unwrap_or(1);
+    assert!(message.attempt >= before, "P23: the attempts of message {} went back", message.id);
     assert!(
         history.attempted.contains(&message.id),
         "phantom: message {} was never published",
