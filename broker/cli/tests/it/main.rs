@@ -1,6 +1,11 @@
 //! The command line as a script or a person meets it: the built binary, its output, its exit codes.
 #![expect(clippy::unwrap_used, reason = "a test panics where it finds something wrong")]
+mod admin;
+mod benching;
 mod contract;
+mod messages;
+mod server;
+mod serving;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
