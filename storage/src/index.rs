@@ -163,6 +163,3 @@ impl RunIndex {
         (self.runs, self.streams.len(), self.blocks.len())
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,8 +9,9 @@
 
 use bytes::Bytes;
 
+use super::begin::probe_limit;
 use super::chain::{Link, check_announced};
-use super::scan::{Bad, Scanned, Scanner, Step, probe};
+use super::scan::{Bad, Scanned, Scanner, Step, probe, torn_extent};
 use super::{GENESIS, Opening};
 use crate::block::{Block, BlockHeader, ROLL, RollMark};
 use crate::disk::OpenMode;
@@ -204,7 +205,7 @@ impl Replay<'_> {
             match self.verdict(link, segment, at, &bad)? {
                 Some(durable) => self.damage(link, segment, scanner, &bad, durable)?,
                 None => {
-                    self.done.cut_bytes = u64::from(bad.torn_bytes);
+                    self.done.cut_bytes = self.cut_bytes(segment, at, &bad)?;
                     return Ok(at);
                 }
             }
@@ -306,6 +307,16 @@ impl Replay<'_> {
         let later = probe(segment, at.saturating_add(512), link.id.size)?;
         let durable = later.map_or(self.done.durable, |later| later.durable.max(self.done.durable));
         Ok((durable > here).then_some(durable))
+    }
+
+    /// How much of an unfinished write is cut off, as far as one can tell.
+    fn cut_bytes(&self, segment: &Segment, at: u32, bad: &Bad) -> Result<u64, StorageError> {
+        if bad.torn_bytes > 0 {
+            return Ok(u64::from(bad.torn_bytes));
+        }
+        let window = probe_limit(segment.id.size, &self.opening.options);
+        let to = at.saturating_add(window).min(segment.id.size);
+        torn_extent(segment, at, to).map(u64::from)
     }
 
     /// Bytes that were durable are gone: ends the start, or notes the gap and goes on behind it.

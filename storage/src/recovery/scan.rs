@@ -218,6 +218,21 @@ pub(crate) fn probe(
     Ok(found)
 }
 
+/// Bytes of a torn write without its header: up to the last sector in `from..to` that is not zero, if zeros follow it. In a file
+/// that was used before, old bytes follow and nothing can be said.
+pub(crate) fn torn_extent(segment: &Segment, from: u32, to: u32) -> Result<u32, StorageError> {
+    let (mut end, mut checked) = (from, from);
+    let is_full = sectors(segment, from, to, |at, sector| {
+        if sector.iter().any(|byte| *byte != 0) {
+            end = at + BLOCK_ALIGN as u32;
+        }
+        checked = at + BLOCK_ALIGN as u32;
+        None::<()>
+    })?;
+    debug_assert!(is_full.is_none(), "looks at every sector");
+    Ok(if end < checked { end - from } else { 0 })
+}
+
 /// Whether any sector of a file whose identity is lost looks like a block of a segment after `seq`.
 pub(crate) fn claims_later_blocks(
     segment: &Segment,
@@ -236,7 +251,7 @@ fn sectors<T>(
     segment: &Segment,
     from: u32,
     to: u32,
-    look: impl Fn(u32, &[u8]) -> Option<T>,
+    mut look: impl FnMut(u32, &[u8]) -> Option<T>,
 ) -> Result<Option<T>, StorageError> {
     let mut at = from;
     while at < to {

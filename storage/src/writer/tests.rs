@@ -1,1 +1,276 @@
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
+use super::*;
+use crate::body::BodyBuilder;
+use crate::disk::SimDisk;
+use crate::disk::sim::{Effect, Fault, Op};
+use crate::locks::read;
+use crate::{Entry, Opened, Options, RecoveryReport, open};
+use bytes::Bytes;
+
+fn options() -> Options {
+    Options {
+        segment_bytes: 64 << 10,
+        segment_bytes_max: 64 << 10,
+        reserve_bytes: 0,
+        block_bytes_max: 16 << 10,
+        background: false,
+        prewrite: false,
+        seed: Some(1),
+        ..Options::default()
+    }
+}
+
+fn open_with(disk: &SimDisk, options: Options) -> Opened {
+    let opening = open(Arc::new(disk.clone()), Path::new("data"), options).unwrap();
+    opening.replay(&mut |_| Ok(())).unwrap()
+}
+
+fn body(offset: u64, bytes: usize) -> Body {
+    let mut builder = BodyBuilder::new();
+    builder.run(1, offset, 1, &[Bytes::from(vec![3; bytes])]);
+    builder.finish()
+}
+
+fn replay(disk: &SimDisk) -> (Vec<Block>, RecoveryReport) {
+    let mut blocks = Vec::new();
+    let opening = open(Arc::new(disk.clone()), Path::new("data"), options()).unwrap();
+    let opened = opening.replay(&mut |block| {
+        blocks.push(block.clone());
+        Ok(())
+    });
+    (blocks, opened.unwrap().report)
+}
+
+#[test]
+fn committed_block_is_visible_in_memory_and_in_its_file() {
+    let mut opened = open_with(&SimDisk::memory(), options());
+    let block = opened.writer.commit(7, body(0, 500)).unwrap();
+    assert_eq!((block.index, block.time_ms, block.epoch), (1, 7, 1));
+    assert_eq!(opened.reader.committed(), block.end);
+    let Some(Ok(Entry::Run(run))) = block.entries().next() else { panic!("no run") };
+    assert_eq!(opened.reader.tail(1, 0), Some(run.clone()));
+    assert_eq!(opened.reader.read(1, 0).unwrap(), Some(run));
+    assert_eq!(opened.reader.read(1, 1).unwrap(), None);
+    assert_eq!(opened.reader.stream_bytes(1), 500);
+}
+
+#[test]
+fn time_never_goes_back_along_the_log() {
+    let disk = SimDisk::memory();
+    let mut opened = open_with(&disk, options());
+    for (time_ms, expected) in [(10, 10), (5, 10), (11, 11)] {
+        let block = opened.writer.commit(time_ms, body(0, 10)).unwrap();
+        assert_eq!(block.time_ms, expected);
+    }
+    drop(opened);
+    let mut opened = open_with(&disk, options());
+    assert_eq!(opened.writer.commit(1, body(0, 10)).unwrap().time_ms, 11);
+}
+
+#[test]
+fn body_that_fits_into_no_segment_is_refused_and_nothing_else_changes() {
+    let mut opened = open_with(&SimDisk::memory(), options());
+    let end = opened.reader.committed();
+    let refused = opened.writer.commit(1, body(0, 16 << 10));
+    assert!(matches!(refused, Err(StorageError::TooLarge { .. })), "{refused:?}");
+    assert_eq!(opened.reader.committed(), end);
+    opened.writer.commit(1, body(0, (16 << 10) - 32)).unwrap();
+}
+
+#[test]
+fn largest_bodies_fill_segment_after_segment() {
+    let disk = SimDisk::memory();
+    let mut opened = open_with(&disk, options());
+    for offset in 0..20 {
+        opened.writer.commit(offset, body(offset, (16 << 10) - 32)).unwrap();
+        opened.keeper.maintain();
+    }
+    assert!(opened.reader.committed().seq() > 4);
+    for offset in 0..20 {
+        assert_eq!(opened.reader.read(1, offset).unwrap().unwrap().base_offset, offset);
+    }
+    drop(opened);
+    let (blocks, report) = replay(&disk);
+    assert_eq!((blocks.len(), report.clean), (20, false));
+}
+
+#[test]
+fn refusal_for_lack_of_space_leaves_the_log_as_it_was() {
+    let disk = SimDisk::new(1);
+    let mut opened = open_with(&disk, options());
+    disk.fail(Fault::new(Op::Allocate, Effect::Error(ErrorKind::StorageFull)).forever());
+    let mut offset = 0;
+    let refused = loop {
+        match opened.writer.commit(1, body(offset, 8_000)) {
+            Ok(_) => offset += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(refused.is_no_space(), "{refused:?}");
+    disk.heal();
+    opened.writer.commit(1, body(offset, 8_000)).unwrap();
+    drop(opened);
+    assert_eq!(replay(&disk).0.len() as u64, offset + 1);
+}
+
+#[test]
+fn p16_no_segment_is_used_again_while_somebody_reads_it() {
+    let disk = SimDisk::memory();
+    let mut opened = open_with(&disk, options());
+    let mut last = Lsn::ZERO;
+    for offset in 0..20 {
+        last = opened.writer.commit(1, body(offset, 8_000)).unwrap().end;
+    }
+    opened.keeper.maintain();
+    let store = Arc::clone(&opened.writer.running.store);
+    let (id, end) = {
+        let catalogue = read(&store.catalogue);
+        let entry = &catalogue.segments[&1];
+        (Arc::clone(&entry.id), entry.end)
+    };
+    let reading = store.sealed(&id, end).unwrap();
+    let before = reading.segment.read(4_096, 60_000).unwrap();
+    drop(id);
+    let mut freed = 0;
+    for _ in 0..2 {
+        freed += opened.keeper.checkpoint(last, b"state", &[(1, 20)]).unwrap().freed_segments;
+    }
+    assert!(freed >= 2, "{freed}");
+    // All files that may be used again are; the one that is read is not.
+    for offset in 20..60 {
+        opened.writer.commit(1, body(offset, 8_000)).unwrap();
+        opened.keeper.maintain();
+        assert_eq!(reading.segment.read(4_096, 60_000).unwrap(), before);
+    }
+    let slots_used = |store: &Store| {
+        let catalogue = read(&store.catalogue);
+        catalogue.segments.values().map(|entry| entry.id.slot).collect::<Vec<_>>()
+    };
+    assert!(!slots_used(&store).contains(&reading.segment.id.slot));
+    // Once it is let go, it is used.
+    let slot = reading.segment.id.slot;
+    drop(reading);
+    for offset in 60..120 {
+        opened.writer.commit(1, body(offset, 8_000)).unwrap();
+        opened.keeper.maintain();
+    }
+    assert!(slots_used(&store).contains(&slot));
+}
+
+#[test]
+fn offsets_are_found_by_time_and_trimmed_by_whole_segments() {
+    let mut opened = open_with(&SimDisk::memory(), options());
+    for offset in 0..20 {
+        opened.writer.commit(1_000 + offset * 10, body(offset, 8_000)).unwrap();
+        if offset % 5 == 0 {
+            opened.keeper.maintain();
+        }
+    }
+    for (time_ms, offset) in
+        [(0, Some(0)), (1_000, Some(0)), (1_001, Some(1)), (1_190, Some(19)), (1_191, None)]
+    {
+        assert_eq!(opened.reader.run_time(1, time_ms).unwrap(), offset, "{time_ms}");
+    }
+    assert_eq!(opened.reader.run_time(2, 0).unwrap(), None);
+    let floor = opened.keeper.retention_floor(1, Some(1_100), None).unwrap();
+    assert!((6..=10).contains(&floor), "{floor}");
+    assert_eq!(opened.keeper.retention_floor(1, Some(1_000), None), None);
+    let by_bytes = opened.keeper.retention_floor(1, None, Some(80_000)).unwrap();
+    assert!((6..=10).contains(&by_bytes), "{by_bytes}");
+    assert_eq!(opened.keeper.retention_floor(1, None, Some(u64::MAX)), None);
+    assert_eq!(opened.keeper.retention_floor(9, Some(u64::MAX), None), None);
+}
+
+#[test]
+fn p15_a_failed_read_fails_that_read_only() {
+    let disk = SimDisk::new(1);
+    let mut opened = open_with(&disk, Options { tail_cache_bytes: 0, ..options() });
+    for offset in 0..3 {
+        opened.writer.commit(1, body(offset, 800)).unwrap();
+    }
+    disk.fail(Fault::new(Op::Read, Effect::Error(ErrorKind::Other)));
+    let failed = opened.reader.read(1, 0);
+    assert!(matches!(failed, Err(StorageError::Io { .. })), "{failed:?}");
+    assert_eq!(opened.reader.read(1, 1).unwrap().unwrap().base_offset, 1);
+    assert_eq!(opened.reader.read(1, 0).unwrap().unwrap().base_offset, 0);
+    opened.writer.commit(1, body(3, 800)).unwrap();
+}
+
+/// A log thread, and what it says is done.
+fn spawned(
+    disk: &SimDisk,
+) -> (CommitHandle, Receiver<Result<Arc<Block>, StorageError>>, crate::LogReader) {
+    let opened = open_with(disk, options());
+    let (sender, done) = channel();
+    let handle = spawn(opened.writer, move |result| sender.send(result).unwrap()).unwrap();
+    (handle, done, opened.reader)
+}
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn submit(handle: &CommitHandle, offset: u64) {
+    let mut waiting = body(offset, 100);
+    let deadline = Instant::now() + SOON;
+    loop {
+        match handle.submit(offset, waiting) {
+            Ok(()) => return,
+            Err(Refused::Busy(body)) => waiting = body,
+            Err(Refused::Stopped(_)) => panic!("the log thread is gone"),
+        }
+        assert!(Instant::now() < deadline, "busy for too long");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn log_thread_answers_every_body_in_order_and_seals_at_shutdown() {
+    let disk = SimDisk::memory();
+    let (handle, done, reader) = spawned(&disk);
+    for offset in 0..50 {
+        submit(&handle, offset);
+    }
+    handle.shutdown().unwrap();
+    let indexes: Vec<u64> = done.iter().map(|block| block.unwrap().index).collect();
+    assert_eq!(indexes, (1..=50).collect::<Vec<_>>());
+    drop(reader);
+    let (blocks, report) = replay(&disk);
+    assert_eq!((blocks.len(), report.clean, report.cut_bytes), (50, true, 0));
+}
+
+#[test]
+fn idle_log_thread_gives_the_last_block_a_witness() {
+    let disk = SimDisk::memory();
+    let (handle, done, reader) = spawned(&disk);
+    submit(&handle, 0);
+    let block = done.recv_timeout(SOON).unwrap().unwrap();
+    let deadline = Instant::now() + SOON;
+    while reader.committed() == block.end {
+        assert!(Instant::now() < deadline, "no beacon");
+        std::thread::yield_now();
+    }
+    assert_eq!(reader.committed().0, block.end.0 + 512);
+    drop(handle);
+}
+
+#[test]
+fn log_thread_answers_with_errors_after_the_first_failed_sync() {
+    let disk = SimDisk::new(1);
+    let (handle, done, reader) = spawned(&disk);
+    let end = reader.committed();
+    disk.fail(Fault::new(Op::Sync, Effect::Error(ErrorKind::Other)));
+    for offset in 0..3 {
+        submit(&handle, offset);
+    }
+    let first = done.recv_timeout(SOON).unwrap();
+    assert!(matches!(first, Err(StorageError::Io { .. })), "{first:?}");
+    for _ in 0..2 {
+        let later = done.recv_timeout(SOON).unwrap();
+        assert!(matches!(later, Err(StorageError::Poisoned)), "{later:?}");
+    }
+    assert!(matches!(handle.shutdown(), Err(StorageError::Poisoned)));
+    assert_eq!(reader.committed(), end);
+}
