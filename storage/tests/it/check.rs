@@ -1,0 +1,139 @@
+//! Opens what is left of a store and compares it with the model.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use posthaste_storage::disk::sim::Dice;
+use posthaste_storage::disk::{Disk, SimDisk};
+use posthaste_storage::{Block, LogReader, Opened, Options, StorageError, open};
+
+use crate::model::Model;
+
+/// Where the stores of these tests are.
+pub(crate) const DIR: &str = "data";
+
+/// Small segments, nothing in the background, repeatable.
+pub(crate) fn options() -> Options {
+    Options {
+        segment_bytes: 16 * 1024,
+        segment_bytes_max: 16 * 1024,
+        spares: 3,
+        reserve_bytes: 0,
+        tail_cache_bytes: 16 * 1024,
+        footer_cache_bytes: 16 * 1024,
+        block_bytes_max: 8 * 1024,
+        checkpoint_log_bytes: 64 * 1024,
+        background: false,
+        prewrite: false,
+        seed: Some(7),
+        ..Options::default()
+    }
+}
+
+/// The options of a random run.
+pub(crate) fn options_of(seed: u64) -> Options {
+    let mut dice = Dice::new(seed ^ 0x0917);
+    let segment_bytes = [16, 16, 20, 32][dice.index(4)] * 1024;
+    Options {
+        segment_bytes,
+        segment_bytes_max: segment_bytes * (1 + u32::from(dice.one_in(3))),
+        spares: 3 + dice.index(2),
+        tail_cache_bytes: [0, 4, 16, 256][dice.index(4)] * 1024,
+        prewrite: dice.one_in(2),
+        ..options()
+    }
+}
+
+/// Opens the store and holds the replayed blocks against the model: nothing confirmed is missing or changed, what was in
+/// flight is there whole or not at all, nothing else is there. The model then holds what was found.
+///
+/// An error is for the caller to judge; a difference is a panic.
+pub(crate) fn recover(
+    disk: &SimDisk,
+    model: &mut Model,
+    options: Options,
+) -> Result<Opened, StorageError> {
+    recover_at(Arc::new(disk.clone()), Path::new(DIR), model, options)
+}
+
+/// [`recover`] of a store on any disk.
+pub(crate) fn recover_at(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    model: &mut Model,
+    options: Options,
+) -> Result<Opened, StorageError> {
+    let opening = open(disk, dir, options)?;
+    let start = match opening.checkpoint() {
+        None => {
+            assert_eq!(model.checkpoint, None, "the checkpoint is gone");
+            0
+        }
+        Some(bytes) => {
+            let state =
+                model.states.get(bytes).expect("a state that was never handed to a checkpoint");
+            assert!(
+                Some(state.covered) >= model.checkpoint,
+                "an older state than the confirmed one"
+            );
+            state.blocks
+        }
+    };
+    let mut blocks: Vec<Block> = Vec::new();
+    let opened = opening.replay(&mut |block| {
+        blocks.push(block.clone());
+        Ok(())
+    })?;
+    adopt(model, start, &blocks);
+    let report = &opened.report;
+    let is_same = model.store.is_none_or(|store| store == report.store && !report.created);
+    assert!(is_same, "another store: {report}");
+    assert!(report.epoch > model.epoch, "the epoch did not move");
+    assert_eq!(report.damaged, [], "damage where there is none");
+    model.store = Some(report.store);
+    model.epoch = report.epoch;
+    Ok(opened)
+}
+
+/// Compares replayed blocks, the first of which is number `start` of the log, and notes the new ones.
+fn adopt(model: &mut Model, start: usize, blocks: &[Block]) {
+    for (position, block) in (start..).zip(blocks) {
+        let number = model.compare(block);
+        assert_eq!(block.index, position as u64 + 1, "the order has a gap");
+        match model.log.get(position) {
+            Some(known) => {
+                let found = (number, block.lsn, block.end, block.time_ms);
+                let confirmed = (known.number, known.lsn, known.end, known.time_ms);
+                assert_eq!(found, confirmed, "block {position} is not the confirmed one");
+            }
+            None => {
+                let next = model.in_flight.iter().position(|flying| *flying == number);
+                let next = next
+                    .unwrap_or_else(|| panic!("body {number} is neither confirmed nor in flight"));
+                model.in_flight.drain(..next);
+                model.confirm(number, block);
+            }
+        }
+    }
+    let found = start + blocks.len();
+    assert!(found >= model.log.len(), "lost: {:?}", &model.log[found..]);
+    // What was in flight and is not in the log now must never come back.
+    model.in_flight.clear();
+}
+
+/// Reads every live record of every stream.
+pub(crate) fn read_all(reader: &LogReader, model: &Model) {
+    for (id, stream) in &model.streams {
+        for run in stream.runs.iter().filter(|run| run.end_offset() > stream.floor) {
+            let offset = run.base_offset.max(stream.floor);
+            let read = reader.read(*id, offset);
+            assert_eq!(read.unwrap().as_ref(), Some(run), "stream {id} offset {offset}");
+            let tail = reader.tail(*id, offset);
+            assert!(
+                tail.is_none() || tail.as_ref() == Some(run),
+                "tail of stream {id} offset {offset}"
+            );
+        }
+        assert_eq!(reader.read(*id, stream.next).unwrap(), None, "beyond the end of stream {id}");
+    }
+}

@@ -1,0 +1,204 @@
+//! A power cut at every call that can change the disk, several images each (P1, P2, P20, P35).
+
+use std::sync::{Arc, Mutex};
+
+use posthaste_storage::disk::SimDisk;
+use posthaste_storage::disk::sim::Dice;
+
+use crate::check;
+use crate::model::{Model, Sizes};
+use crate::world::{Step, World, script};
+use crate::{depth, seed};
+
+/// One state that a crash can leave, and what was promised at that moment.
+pub(crate) struct Case {
+    pub(crate) label: String,
+    pub(crate) disk: SimDisk,
+    pub(crate) model: Arc<Model>,
+}
+
+/// Says which case failed.
+pub(crate) struct Label<'a>(pub(crate) &'a str);
+
+impl Drop for Label<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("failed: {}", self.0);
+        }
+    }
+}
+
+/// Does `work` on a world and collects what a crash right before each changing call, and one after the last, would leave:
+/// `images` says how.
+pub(crate) fn crash_everywhere(
+    world: &mut World,
+    images: impl Fn(&SimDisk) -> Vec<SimDisk> + Clone + Send + Sync + 'static,
+    label: &str,
+    work: impl FnOnce(&mut World),
+) -> Vec<Case> {
+    let cases = Arc::new(Mutex::new(Vec::new()));
+    let collect = {
+        let (disk, model, cases) =
+            (world.disk.clone(), Arc::clone(&world.model), Arc::clone(&cases));
+        let label = label.to_owned();
+        move || {
+            let change = disk.changes() + 1;
+            let model = Arc::new(model.lock().unwrap().clone());
+            let mut cases = cases.lock().unwrap();
+            for (image, disk) in images(&disk).into_iter().enumerate() {
+                let label = format!("{label} change={change} image={image}");
+                cases.push(Case { label, disk, model: Arc::clone(&model) });
+            }
+        }
+    };
+    let at_call = collect.clone();
+    world.disk.on_call(move |call| {
+        if call.op.changes() {
+            at_call();
+        }
+    });
+    work(world);
+    collect();
+    // The hook holds the disk and the disk the hook.
+    world.disk.on_call(|_| {});
+    std::mem::take(&mut *cases.lock().unwrap())
+}
+
+/// All cases of one script on a new store.
+fn cases_of_script(seed: u64, steps: &[Step], images: usize, sizes: Option<Sizes>) -> Vec<Case> {
+    let mut world = World::new(seed);
+    if let Some(sizes) = sizes {
+        world.sizes = sizes;
+    }
+    let images = move |disk: &SimDisk| disk.crash_images(images);
+    crash_everywhere(&mut world, images, &format!("seed={seed}"), |world| world.run(steps).unwrap())
+}
+
+/// Goes on after a crash: recovers, compares, works, and looks again.
+fn live_on(case: &Case, steps: &[Step]) -> World {
+    let mut world = World::on(case.disk.clone(), (*case.model).clone(), 99);
+    world.open().unwrap();
+    world.read_all();
+    world.run(steps).unwrap();
+    world.read_all();
+    world
+}
+
+#[test]
+fn p01_confirmed_blocks_survive_every_crash_image() {
+    // Goal: no crash loses a confirmed block, and the log works on afterwards. How: a script with rolls, checkpoints, reclaim,
+    // recycling, clean and unclean restarts; all places for a crash; a restart after the work that follows, too.
+    let seed = seed();
+    let mut cases_checked = 0;
+    for round in 0..depth() {
+        let seed = seed + round;
+        for case in cases_of_script(seed, &script(seed, 60), 6, None) {
+            let _label = Label(&case.label);
+            live_on(&case, &[Step::Commit, Step::Reopen, Step::Commit]);
+            cases_checked += 1;
+        }
+    }
+    println!("{cases_checked} crash images");
+    assert!(cases_checked > 500);
+}
+
+#[test]
+fn p02_an_unconfirmed_block_is_there_whole_or_not_at_all() {
+    // Goal: a crash in the middle of a commit leaves all of the block or nothing. How: bodies of many sectors, many images of
+    // each commit; both outcomes must have been seen.
+    let seed = seed();
+    let sizes = Sizes { one_run_in: 1, run_bytes_max: 2_400 };
+    let (mut whole, mut absent) = (0, 0);
+    for round in 0..depth() {
+        let steps = [Step::Commit; 9];
+        for case in cases_of_script(seed + round, &steps, 24, Some(sizes)) {
+            let _label = Label(&case.label);
+            if case.model.in_flight.is_empty() {
+                continue;
+            }
+            let world = live_on(&case, &[]);
+            match world.model().log.len() - case.model.log.len() {
+                0 => absent += 1,
+                1 => whole += 1,
+                more => panic!("{more} blocks in flight"),
+            }
+        }
+    }
+    println!("{whole} whole, {absent} absent");
+    assert!(whole > 20 && absent > 20);
+}
+
+#[test]
+fn p20_one_place_names_one_block_for_ever() {
+    // Goal: an LSN that was ever seen never names another block, also when tails are cut and written again. How: crash,
+    // recover, commit, crash again, four times in a row, with one model that remembers every place.
+    let seed = seed();
+    let mut dice = Dice::new(seed);
+    for round in 0..30 * depth() {
+        let label = format!("seed={seed} round={round}");
+        let _label = Label(&label);
+        let mut disk = SimDisk::new(seed ^ round);
+        let mut model = Model::default();
+        for life in 0..5 {
+            let mut world = World::on(disk, model, dice.roll());
+            let steps = script(dice.roll(), 12);
+            let calls = world.disk.changes() + 1 + dice.below(60);
+            if life < 4 {
+                world.disk.crash_at(calls);
+            }
+            let result = world.run(&steps);
+            assert!(result.is_ok() || world.disk.is_off(), "{result:?}");
+            world.die();
+            let mut images = world.disk.crash_images(8);
+            disk = images.swap_remove(dice.index(images.len()));
+            model = world.model().clone();
+        }
+        World::on(disk, model, 1).open().unwrap();
+    }
+}
+
+#[test]
+fn p35_recovery_that_crashes_again_and_again_ends_where_one_recovery_does() {
+    // Goal: recovery can be cut at any call, twice, and the next one ends in the same log. How: for a sample of crash images,
+    // every image of a crash inside recovery, and a sample of crashes inside the recovery of those.
+    let seed = seed();
+    let mut dice = Dice::new(seed);
+    let mut nested = 0;
+    for case in cases_of_script(seed, &script(seed, 40), 5, None) {
+        if !dice.one_in((40 / depth()).max(1)) {
+            continue;
+        }
+        let _label = Label(&case.label);
+        let expected = live_on(&case, &[]).model().log.clone();
+        let mut model = (*case.model).clone();
+        for inner in crash_in_recovery(case.disk.clone(), &model, 3, &case.label) {
+            let _label = Label(&inner.label);
+            recover_and_compare(&inner, &mut model, &expected);
+            nested += 1;
+            if dice.one_in(8) {
+                for innermost in crash_in_recovery(inner.disk.clone(), &model, 2, &inner.label) {
+                    let _label = Label(&innermost.label);
+                    recover_and_compare(&innermost, &mut model, &expected);
+                    nested += 1;
+                }
+            }
+        }
+    }
+    println!("{nested} crashes inside recovery");
+    assert!(nested > 100);
+}
+
+/// What crashes inside one recovery of this disk leave.
+fn crash_in_recovery(disk: SimDisk, model: &Model, images: usize, label: &str) -> Vec<Case> {
+    let mut world = World::on(disk, model.clone(), 1);
+    let images = move |disk: &SimDisk| disk.crash_images(images);
+    crash_everywhere(&mut world, images, &format!("{label} /"), |world| world.open().unwrap())
+}
+
+fn recover_and_compare(case: &Case, model: &mut Model, expected: &[crate::model::Known]) {
+    let mut found = model.clone();
+    let opened = check::recover(&case.disk, &mut found, check::options()).unwrap();
+    assert_eq!(found.log, expected);
+    check::read_all(&opened.reader, &found);
+    drop(opened);
+}

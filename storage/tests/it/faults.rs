@@ -1,0 +1,177 @@
+//! Writes and syncs that fail (P7), and page caches that lie afterwards (P8).
+
+use std::io::ErrorKind;
+
+use posthaste_storage::StorageError;
+use posthaste_storage::disk::SimDisk;
+use posthaste_storage::disk::sim::{Effect, Fault, Keep, Op};
+
+use crate::crash::{Label, crash_everywhere};
+use crate::world::{Step, World, script};
+use crate::{depth, seed};
+
+/// A script in which no other process takes over, so that an error stays with the log that met it.
+fn steady_script(seed: u64, steps: usize) -> Vec<Step> {
+    let mut steps = script(seed, steps);
+    steps.retain(|step| !matches!(step, Step::Reopen | Step::SealAndReopen));
+    steps
+}
+
+/// Runs a script in which the `nth` call of a kind fails; goes on after failed checkpoints, stops at the first failed commit.
+/// `None` if there is no such call any more.
+fn run_into(fault: Fault, seed: u64, steps: &[Step]) -> Option<(World, Option<StorageError>)> {
+    let mut world = World::after(seed, &[Step::Commit; 3]);
+    world.disk.fail(fault);
+    for step in steps {
+        match world.step(*step) {
+            Err(error) if matches!(step, Step::Commit | Step::Beacon) => {
+                return Some((world, Some(error)));
+            }
+            _ => {}
+        }
+    }
+    (world.disk.faults_struck() > 0).then_some((world, None))
+}
+
+/// After an error nothing is confirmed or shown any more, however healthy the disk is again.
+fn check_poisoned(world: &mut World) {
+    let committed = world.log().reader.committed();
+    let confirmed = world.model().log.len();
+    world.disk.heal();
+    for _ in 0..3 {
+        assert!(world.commit().is_err(), "confirmed after an error");
+        assert!(world.log().writer.beacon().is_err(), "a beacon after an error");
+    }
+    assert_eq!(world.model().log.len(), confirmed);
+    assert_eq!(world.log().reader.committed(), committed);
+    // Readers see all that was confirmed, and nothing above it.
+    world.read_all();
+    assert!(world.seal().is_err(), "a seal after an error");
+    // Only the first of the bodies can have reached the disk.
+    world.model().in_flight.truncate(1);
+}
+
+/// Each call of one kind fails in turn.
+fn check_every(op: Op, effects: &[Effect], path_part: &str) -> u64 {
+    let seed = seed();
+    let mut poisoned = 0;
+    for round in 0..depth() {
+        let steps = steady_script(seed + round, 40);
+        for effect in effects {
+            for nth in 0.. {
+                let label =
+                    format!("seed={} {op:?} {effect:?} on '{path_part}' nth={nth}", seed + round);
+                let _label = Label(&label);
+                let fault = Fault::new(op, *effect).on(path_part).after(nth);
+                let Some((mut world, error)) = run_into(fault, seed + round, &steps) else {
+                    break;
+                };
+                if error.is_some() {
+                    check_poisoned(&mut world);
+                    poisoned += 1;
+                }
+                world.die();
+                let model = world.model().clone();
+                let mut after = vec![world.disk.restart()];
+                after.extend(world.disk.crash_images(4));
+                for disk in after {
+                    let mut again = World::on(disk, model.clone(), 5);
+                    again.run(&[Step::Commit, Step::Reopen]).unwrap();
+                    again.read_all();
+                }
+            }
+        }
+    }
+    poisoned
+}
+
+#[test]
+fn p07_nothing_is_confirmed_after_a_failed_sync() {
+    let kept = Effect::Error(ErrorKind::Other);
+    let forgotten = Effect::ForgetWrites(ErrorKind::Other);
+    assert!(check_every(Op::Sync, &[kept, forgotten], "") > 20);
+}
+
+#[test]
+fn p07_nothing_is_confirmed_after_a_failed_write() {
+    let effects = [0, 1, 100, 700, 5_000].map(|bytes| Effect::ErrorAfter(ErrorKind::Other, bytes));
+    assert!(check_every(Op::Write, &effects, "") > 50);
+}
+
+#[test]
+fn p07_a_failed_directory_sync_confirms_nothing_that_needs_it() {
+    check_every(Op::SyncDir, &[Effect::Error(ErrorKind::Other)], "");
+}
+
+#[test]
+fn p08_what_recovery_serves_after_a_kill_survives_a_power_cut() {
+    // Goal: a block that recovery found in the page cache only is made durable before it is served. How: the process dies at
+    // any call and the cache lives on; recover; then cut the power, keeping only what is on the media.
+    let seed = seed();
+    for round in 0..depth() {
+        let mut world = World::new(seed + round);
+        let steps = script(seed + round, 50);
+        let kill = |disk: &SimDisk| vec![disk.restart()];
+        let label = format!("seed={}", seed + round);
+        for case in crash_everywhere(&mut world, kill, &label, |world| world.run(&steps).unwrap()) {
+            let _label = Label(&case.label);
+            let mut second = World::on(case.disk, (*case.model).clone(), 3);
+            second.open().unwrap();
+            second.die();
+            let model = second.model().clone();
+            for keep in [Keep::Nothing, Keep::Everything] {
+                let mut third = World::on(second.disk.power_cut(keep), model.clone(), 4);
+                third.open().unwrap();
+                third.read_all();
+            }
+        }
+    }
+}
+
+#[test]
+fn p08_recovery_does_not_trust_a_cache_that_a_failed_sync_left() {
+    // Goal: after a failed sync the cache shows a block that the disk does not have; what recovery serves must be on the disk.
+    // How: the nth sync forgets its writes and fails; restart without dropping the cache; recover; drop it; recover again.
+    let seed = seed();
+    let mut served = 0;
+    for round in 0..depth() {
+        let steps = steady_script(seed + round, 40);
+        for nth in 0.. {
+            let label = format!("seed={} nth={nth}", seed + round);
+            let _label = Label(&label);
+            let effect = Effect::ForgetWrites(ErrorKind::Other);
+            let fault = Fault::new(Op::Sync, effect).after(nth);
+            let Some((mut world, _)) = run_into(fault, seed + round, &steps) else {
+                break;
+            };
+            world.die();
+            let confirmed = world.model().log.len();
+            let mut second = World::on(world.disk.restart(), world.model().clone(), 3);
+            second.open().unwrap();
+            served += second.model().log.len() - confirmed;
+            second.commit().unwrap();
+            let model = second.model().clone();
+            second.disk.evict();
+            second.read_all();
+            second.die();
+            for disk in [second.disk.restart(), second.disk.power_cut(Keep::Nothing)] {
+                disk.evict();
+                let mut third = World::on(disk, model.clone(), 4);
+                third.open().unwrap();
+                third.read_all();
+            }
+        }
+    }
+    println!("{served} blocks served that the failed sync had forgotten");
+}
+
+#[test]
+fn p08_a_cache_may_let_go_of_its_pages_at_any_moment() {
+    let mut world = World::new(seed());
+    world.open().unwrap();
+    let disk = world.disk.clone();
+    world.disk.on_call(move |_| disk.evict());
+    world.run(&script(seed(), 60)).unwrap();
+    world.read_all();
+    world.disk.on_call(|_| {});
+}
