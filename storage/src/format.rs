@@ -57,3 +57,6 @@ impl Versions {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
