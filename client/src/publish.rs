@@ -72,7 +72,9 @@ impl Properties {
     /// Deliver it no earlier than this.
     #[must_use]
     pub fn at(mut self, time: SystemTime) -> Self {
-        self.not_before_ms = Some(unix_ms(time));
+        // Rounded up: never earlier than asked for.
+        let rounded = time.checked_add(Duration::from_nanos(999_999)).unwrap_or(time);
+        self.not_before_ms = Some(unix_ms(rounded));
         self
     }
 

@@ -21,6 +21,7 @@ const ROUND: Duration = Duration::from_secs(60);
 
 /// Runs until the client is closed. Whatever ends it, the driver's drop leaves nobody waiting.
 pub(crate) async fn run(core: Arc<Core>, endpoint: Endpoint) {
+    let ending = Ending(Arc::clone(&core));
     let mut driver = Driver::new(Arc::clone(&core));
     let mut attempt = 0;
     loop {
@@ -55,8 +56,19 @@ pub(crate) async fn run(core: Arc<Core>, endpoint: Endpoint) {
             break;
         }
     }
+    // ORDER: nobody waits any more, then a broker of this process stops, then the client is closed.
     drop(driver);
     endpoint.release().await;
+    drop(ending);
+}
+
+/// Tells that the task is over, however it ends.
+struct Ending(Arc<Core>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.set_status(|status| status.state = ConnState::Closed);
+    }
 }
 
 /// Waits for something while there is no connection: lanes are fetched, timeouts kept. `None` if
@@ -122,18 +134,16 @@ impl Core {
         });
     }
 
-    /// The task is over.
+    /// Nothing is sent any more.
     pub(super) fn ended(&self, undecided: u64) {
         // Lanes hold the core: without this, neither would ever be freed.
         lock(&self.destinations).clear();
-        self.set_status(|status| {
-            status.state = ConnState::Closed;
-            if undecided > 0 {
-                let text = format!("{undecided} batches of messages were not confirmed in time");
-                tracing::warn!("{text}");
-                status.unfinished = Some(Failure::local(Local::Timeout, text));
-            }
-        });
+        if undecided > 0 {
+            let text = format!("{undecided} batches of messages were not confirmed in time");
+            tracing::warn!("{text}");
+            let failure = Failure::local(Local::Timeout, text);
+            self.set_status(|status| status.unfinished = Some(failure));
+        }
     }
 
     fn set_status(&self, change: impl FnOnce(&mut Status)) {
