@@ -248,7 +248,11 @@ impl Maker<'_> {
             let id = &listed.id;
             let file = self.survey.files.iter().find(|file| file.slot == id.slot);
             let is_here = |file: &&SlotFile| match &file.id {
-                Some(found) => (found.seq, found.salt) == (id.seq, id.salt),
+                // Without its header, one that was given back is on the way to its next life.
+                Some(found) => {
+                    (found.seq, found.salt) == (id.seq, id.salt)
+                        && (file.has_header || !listed.is_dead)
+                }
                 // Both copies of its name are lost; the checkpoint is the third.
                 None => !listed.is_dead,
             };
@@ -272,9 +276,10 @@ pub(super) fn check_announced(survey: &Survey, slot: u32, seq: u32) -> bool {
         return false;
     };
     match &file.id {
-        Some(id) => id.seq > seq || (id.seq == seq && file.len >= u64::from(id.size)),
-        // Being given a new header never makes a file shorter than the part that names it.
-        None => file.len >= u64::from(SEGMENT_HEADER_BYTES) + BLOCK_ALIGN,
+        Some(id) if id.seq >= seq => id.seq > seq || file.len >= u64::from(id.size),
+        Some(_) if file.has_header => false,
+        // On the way to a new header; that never makes a file shorter than the part that names it.
+        _ => file.len >= u64::from(SEGMENT_HEADER_BYTES) + BLOCK_ALIGN,
     }
 }
 
