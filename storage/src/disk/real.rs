@@ -17,6 +17,10 @@ use rustix::io::Errno;
 
 use super::{Disk, DiskFile, OpenMode};
 
+mod direct;
+
+use direct::Direct;
+
 /// Buffers handed to one `pwritev`. Linux takes 1,024; a call with more is refused there.
 const PARTS_PER_WRITE: usize = 1_024;
 
@@ -55,7 +59,7 @@ impl Disk for RealDisk {
         if file.metadata()?.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        Ok(Arc::new(RealFile { file }))
+        Ok(Arc::new(RealFile { file, direct: Direct::default() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -106,6 +110,7 @@ fn open_options(mode: OpenMode) -> OpenOptions {
 #[derive(Debug)]
 struct RealFile {
     file: File,
+    direct: Direct,
 }
 
 impl DiskFile for RealFile {
@@ -119,6 +124,9 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        if self.direct.write_at(&self.file, parts, offset)? {
+            return Ok(());
+        }
         for group in parts.chunks(PARTS_PER_WRITE) {
             offset = self.write_group(group, offset)?;
         }

@@ -100,7 +100,8 @@ fn an_allocation_that_fails_leaves_the_file_as_it_was() {
 fn zeros_written_in_place_of_an_allocation_reach_the_length_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
-    let file = RealFile { file: open_options(OpenMode::Create).open(&path).unwrap() };
+    let file = open_options(OpenMode::Create).open(&path).unwrap();
+    let file = RealFile { file, direct: Direct::default() };
     file.write_at(&[IoSlice::new(b"kept")], 0).unwrap();
     file.write_zeros(4, 200_000).unwrap();
     let bytes = read_all(&file);
