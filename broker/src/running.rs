@@ -1,11 +1,14 @@
 //! An engine with its log thread and its door: what a server and an embedded broker share.
 
 use crate::config::Config;
+use crate::engine::core::Core;
 use crate::engine::input::Input;
 use crate::engine::metrics::Handles;
 use crate::engine::run::{Checkpoints, Clock, Driver, EngineError};
 use crate::engine::start::{OpenError, Ready, open};
 use crate::listen::Door;
+use posthaste_protocol::request::Kind;
+use posthaste_protocol::response::Description;
 use posthaste_storage::disk::{Disk, RealDisk, SimDisk};
 use posthaste_storage::{RecoveryReport, writer};
 use std::net::SocketAddr;
@@ -71,6 +74,7 @@ impl Running {
         let mut clock = Clock::new();
         let ready = open_store(config, clock.now().wall_ms).await?;
         let Ready { core, writer, keeper, report, directory } = ready;
+        clock.not_before(core.shard().time_ms());
         let summary = summary_of(&core, &report);
         let applied = core.log().committed();
         let (sender, inputs) = mpsc::channel::<Input>(INPUTS_MAX);
@@ -148,8 +152,30 @@ async fn open_store(config: &Config, wall_ms: u64) -> Result<Ready, StartError> 
     }
 }
 
-fn summary_of(core: &crate::engine::core::Core, report: &RecoveryReport) -> String {
-    let targets = core.shard().stream_count();
-    let plural = if targets == 1 { "" } else { "s" };
-    format!("{report}; {targets} queue{plural} and topics")
+/// What was found, for the start banner.
+fn summary_of(core: &Core, report: &RecoveryReport) -> String {
+    if report.created {
+        return "a new store".into();
+    }
+    let (mut targets, mut messages, mut after) = (0, 0, None);
+    loop {
+        let (items, more) = core.shard().list(after.as_ref(), 1_000, 0);
+        targets += items.len();
+        messages += items.iter().map(kept).sum::<u64>();
+        match items.last() {
+            Some(last) if more => after = Some(last.name.clone()),
+            _ => break,
+        }
+    }
+    let plural = |count: u64| if count == 1 { "" } else { "s" };
+    let (targets, what) = (targets as u64, plural(messages));
+    format!("{targets} queue{} and topics with {messages} message{what}; {report}", plural(targets))
+}
+
+/// Messages that are still there.
+fn kept(item: &Description) -> u64 {
+    match item.kind {
+        Kind::Topic => item.next_offset - item.first_offset,
+        Kind::Queue => item.groups.iter().map(|g| g.ready + g.leased + g.delayed + g.dead).sum(),
+    }
 }

@@ -37,19 +37,27 @@ pub enum EngineError {
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
-    wall_ms: u64,
+    /// What the wall clock was at the start, at least.
+    anchor_ms: u64,
 }
 
 impl Clock {
     pub(crate) fn new() -> Clock {
-        Clock { start: Instant::now(), wall_ms: 0 }
+        Clock { start: Instant::now(), anchor_ms: 0 }
     }
 
-    /// Reads both; the wall clock never steps back.
+    /// The log has been here already: time goes on from there, whatever the system's clock says.
+    pub(crate) fn not_before(&mut self, wall_ms: u64) {
+        self.anchor_ms = self.anchor_ms.max(wall_ms);
+    }
+
+    /// Reads both. A system clock that was set back makes time go on at the pace of the other.
     pub(crate) fn now(&mut self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.wall_ms = self.wall_ms.max(millis(wall));
-        Now { wall_ms: self.wall_ms, mono_ms: millis(self.start.elapsed()) }
+        let mono_ms = millis(self.start.elapsed());
+        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let wall_ms = millis(system).max(self.anchor_ms + mono_ms);
+        self.anchor_ms = wall_ms - mono_ms;
+        Now { wall_ms, mono_ms }
     }
 }
 
