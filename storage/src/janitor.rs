@@ -23,6 +23,8 @@ use crate::store::Store;
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// How long little must have been written before spares are written over.
 const IDLE_FOR: Duration = Duration::from_secs(2);
+/// The shortest time over which demand is measured.
+const MEASURED_FOR: Duration = Duration::from_millis(50);
 /// What counts as little.
 const IDLE_BYTES_PER_SECOND: u64 = 20_000_000;
 static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
@@ -39,8 +41,7 @@ pub(crate) fn spawn(store: Arc<Store>) -> Result<JoinHandle<()>, StorageError> {
 }
 
 fn run(store: &Store) {
-    let mut written = store.progress.appended();
-    let mut since = Instant::now();
+    let mut demand = Demand { written: store.progress.appended(), since: Instant::now() };
     while !store.slots.is_stopping() {
         let is_full = match round(store) {
             Ok(is_full) => is_full,
@@ -56,14 +57,30 @@ fn run(store: &Store) {
             (false, false) => None,
         };
         let is_woken = store.slots.wait(timeout);
-        let now = store.progress.appended();
-        let millis = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let rate = (now - written).saturating_mul(1_000) / millis.max(1);
+        let Some(rate) = demand.bytes_per_second(store.progress.appended()) else { continue };
         store.slots.set_demand(rate);
-        (written, since) = (now, Instant::now());
         if !is_woken && prewrites && rate < IDLE_BYTES_PER_SECOND {
             prewrite(store);
         }
+    }
+}
+
+/// How fast the log grows, measured over times that are long enough to mean something.
+struct Demand {
+    written: u64,
+    since: Instant,
+}
+
+impl Demand {
+    fn bytes_per_second(&mut self, written: u64) -> Option<u64> {
+        let elapsed = self.since.elapsed();
+        if elapsed < MEASURED_FOR {
+            return None;
+        }
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let rate = (written - self.written).saturating_mul(1_000) / millis;
+        *self = Self { written, since: Instant::now() };
+        Some(rate)
     }
 }
 

@@ -81,6 +81,9 @@ impl LogKeeper {
         let store = self.store();
         let kept = &mut *lock(&store.kept);
         store.poison.check()?;
+        assert!(covered <= store.progress.committed(), "a checkpoint covers committed blocks only");
+        let newest = kept.newest.map_or(Lsn::ZERO, |newest| newest.covered);
+        assert!(covered >= newest, "a checkpoint does not go back");
         kept.tried = Some(Instant::now());
         let appended = store.progress.appended();
         let coverage = Coverage {
