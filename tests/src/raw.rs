@@ -5,11 +5,12 @@ use bytes::{Bytes, BytesMut};
 use posthaste_protocol::request::{
     Consume, Credit, Held, Hello, Kind, Outcome, Settings, Settle, Start,
 };
-use posthaste_protocol::response::{Description, GroupInfo};
+use posthaste_protocol::response::{Deliver, Description, GroupInfo};
 use posthaste_protocol::{
     BatchBuilder, Cut, ErrorCode, Frame, Name, PREFACE, Record, Request, Response, cut_frame,
     destination_seed,
 };
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub struct Raw {
     buffer: BytesMut,
     corr: u64,
     publishes: u64,
+    /// Came while something else was waited for.
+    deliveries: VecDeque<(u16, Deliver)>,
 }
 
 impl Raw {
@@ -37,7 +40,13 @@ impl Raw {
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_nodelay(true).expect("no delay can be set");
         // Publishes are numbered from 1, so other requests keep out of their way.
-        Raw { stream, buffer: BytesMut::new(), corr: 1 << 32, publishes: 0 }
+        Raw {
+            stream,
+            buffer: BytesMut::new(),
+            corr: 1 << 32,
+            publishes: 0,
+            deliveries: VecDeque::new(),
+        }
     }
 
     /// Connects, says hello, and takes the welcome.
@@ -82,7 +91,7 @@ impl Raw {
         self.corr
     }
 
-    /// Sends a request and waits for its answer. Confirms and deliveries in between are dropped.
+    /// Sends a request and waits for its answer. Confirms in between are dropped.
     ///
     /// # Panics
     /// When the connection ends instead.
@@ -98,8 +107,27 @@ impl Raw {
     pub fn answer(&mut self, corr: u64) -> Response {
         loop {
             let (frame, response) = self.heard().expect("the broker answers");
-            if frame.header.corr == corr && !matches!(response, Response::Confirms(_)) {
-                return response;
+            match response {
+                Response::Confirms(_) => {}
+                Response::Deliver(deliver) => self.keep(&frame, deliver),
+                answer if frame.header.corr == corr => return answer,
+                _ => {}
+            }
+        }
+    }
+
+    fn keep(&mut self, frame: &Frame, deliver: Deliver) {
+        self.deliveries.push_back((frame.header.channel, deliver));
+    }
+
+    fn next_delivery(&mut self) -> (u16, Deliver) {
+        loop {
+            if let Some(kept) = self.deliveries.pop_front() {
+                return kept;
+            }
+            let (frame, response) = self.heard().expect("a delivery");
+            if let Response::Deliver(deliver) = response {
+                self.keep(&frame, deliver);
             }
         }
     }
@@ -254,6 +282,7 @@ impl Raw {
                     }
                 }
                 Response::Error(reply) if frame.header.corr == publish => return Err(reply.code),
+                Response::Deliver(deliver) => self.keep(&frame, deliver),
                 _ => {}
             }
         }
@@ -286,10 +315,7 @@ impl Raw {
         let seed = destination_seed(&name(destination));
         let mut got = Vec::new();
         while got.len() < count {
-            let (frame, response) = self.heard().expect("a delivery");
-            let Response::Deliver(deliver) = response else {
-                continue;
-            };
+            let (channel, deliver) = self.next_delivery();
             for piece in deliver.pieces {
                 let (attempt, redelivered) = (piece.attempt, piece.redelivered);
                 for record in piece.records(seed) {
@@ -300,7 +326,7 @@ impl Raw {
                         attempt,
                         redelivered,
                         epoch: deliver.epoch,
-                        channel: frame.header.channel,
+                        channel,
                     });
                 }
             }

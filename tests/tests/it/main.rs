@@ -1,4 +1,15 @@
 //! Black-box tests: one binary, one module per kind of promise.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod big_file;
+mod crash;
+mod dead_letters;
+mod delivery;
+mod groups;
+mod hostile;
+mod operate;
+mod publish;
+mod readme;
+mod redelivery;
+mod startup;
 mod tidy;

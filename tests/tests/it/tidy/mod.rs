@@ -2,6 +2,7 @@
 //! and that documents tell the truth about files and tests. Each rule names the offender and the remedy.
 
 mod arrows;
+mod options;
 mod promises;
 mod text;
 mod tree;

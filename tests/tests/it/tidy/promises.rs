@@ -63,48 +63,30 @@ fn quoted(text: &str) -> Vec<&str> {
 }
 
 fn is_test_link(word: &str) -> bool {
-    word.contains("::")
-        && word
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_:".contains(c))
+    word.contains("::") && word.chars().all(|c| c.is_ascii_alphanumeric() || "_:".contains(c))
 }
 
 /// `p07_...` is a test of promise 7.
 fn promise_number(name: &str) -> Option<u32> {
     let (digits, _) = name.strip_prefix('p')?.split_once('_')?;
-    if digits.len() == 2 {
-        digits.parse().ok()
-    } else {
-        None
-    }
+    if digits.len() == 2 { digits.parse().ok() } else { None }
 }
 
 #[test]
 fn each_promise_names_a_test_that_exists() {
     let files = tree::files();
     let tests = tests(&files);
-    let text = &files
-        .iter()
-        .find(|file| file.path == GUARANTEES)
-        .unwrap()
-        .text;
-    let links: Vec<&str> = quoted(text)
-        .into_iter()
-        .filter(|word| is_test_link(word))
-        .collect();
+    let text = &files.iter().find(|file| file.path == GUARANTEES).unwrap().text;
+    let links: Vec<&str> = quoted(text).into_iter().filter(|word| is_test_link(word)).collect();
     let mut offences: Vec<String> = links
         .iter()
         .filter(|link| !exists(link, &tests))
         .map(|link| format!("{GUARANTEES} names {link}, and there is no such test"))
         .collect();
     for (path, name) in &tests {
-        let named = links
-            .iter()
-            .any(|link| link.ends_with(&format!("::{name}")));
+        let named = links.iter().any(|link| link.ends_with(&format!("::{name}")));
         if promise_number(name).is_some() && !named {
-            offences.push(format!(
-                "{path} has {name}, and {GUARANTEES} does not name it"
-            ));
+            offences.push(format!("{path} has {name}, and {GUARANTEES} does not name it"));
         }
     }
     check("promises and their tests", &offences);
@@ -148,10 +130,7 @@ fn each_promise_is_kept_by_a_test_or_said_to_be_open() {
 fn documents_point_at_files_that_exist() {
     let root = tree::root();
     let mut offences = Vec::new();
-    for file in tree::files()
-        .iter()
-        .filter(|file| file.path.ends_with(".md"))
-    {
+    for file in tree::files().iter().filter(|file| file.path.ends_with(".md")) {
         let folder = root.join(&file.path).parent().unwrap().to_owned();
         for target in link_targets(&file.text) {
             if !folder.join(target).exists() {
@@ -182,10 +161,7 @@ fn link_targets(text: &str) -> Vec<&str> {
 
 #[test]
 fn links_to_tests_are_resolved() {
-    let tests = [
-        ("storage/tests/it/crash.rs", "p01_x"),
-        ("broker/src/shard/tests.rs", "p22_y"),
-    ];
+    let tests = [("storage/tests/it/crash.rs", "p01_x"), ("broker/src/shard/tests.rs", "p22_y")];
     assert!(exists("storage::it::crash::p01_x", &tests));
     assert!(exists("broker::shard::tests::p22_y", &tests));
     assert!(!exists("broker::it::p22_y", &tests));

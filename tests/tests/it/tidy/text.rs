@@ -21,9 +21,7 @@ const WORDS: &[(&str, &str)] = &[
 ];
 
 /// File names that say nothing.
-const EMPTY_NAMES: &[&str] = &[
-    "utils", "util", "helpers", "helper", "common", "misc", "manager",
-];
+const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "misc", "manager"];
 
 #[test]
 fn files_are_short_enough_to_read() {
@@ -51,10 +49,7 @@ fn files_say_what_they_own() {
             offences.push(file.path.clone());
         }
     }
-    check(
-        "each file opens with //! what it owns and what holds in it",
-        &offences,
-    );
+    check("each file opens with //! what it owns and what holds in it", &offences);
 }
 
 #[test]
@@ -74,10 +69,7 @@ fn words_are_ours() {
             }
         }
     }
-    check(
-        "one word for one thing (CONTRIBUTING.md has the list)",
-        &offences,
-    );
+    check("one word for one thing (CONTRIBUTING.md has the list)", &offences);
 }
 
 /// The words of a line in lower case; identifiers are split at `_` and at a capital.
@@ -112,10 +104,7 @@ fn file_names_say_something() {
         .iter()
         .filter(|file| file.is_production())
         .filter(|file| {
-            let stem = file
-                .path
-                .trim_end_matches("/mod.rs")
-                .trim_end_matches(".rs");
+            let stem = file.path.trim_end_matches("/mod.rs").trim_end_matches(".rs");
             EMPTY_NAMES.contains(&stem.rsplit('/').next().unwrap_or_default())
         })
         .map(|file| file.path.clone())

@@ -19,10 +19,7 @@ impl File {
         self.is_rust()
             && !self.path.starts_with("tests/")
             && !self.path.ends_with("/tests.rs")
-            && !self
-                .path
-                .split('/')
-                .any(|part| matches!(part, "tests" | "benches" | "examples"))
+            && !self.path.split('/').any(|part| matches!(part, "tests" | "benches" | "examples"))
     }
 
     /// Lines with their number, without the bodies of `#[cfg(test)] mod`.
@@ -65,11 +62,7 @@ pub(super) fn files() -> Vec<File> {
     let mut files = Vec::new();
     walk(&root, &root, &mut files);
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(
-        files.len() > 20,
-        "the tree was not found at {}",
-        root.display()
-    );
+    assert!(files.len() > 20, "the tree was not found at {}", root.display());
     files
 }
 
@@ -83,21 +76,9 @@ fn walk(root: &Path, dir: &Path, files: &mut Vec<File>) {
             if !hidden && name != "target" && name != "posthaste-data" {
                 walk(root, &path, files);
             }
-        } else if [".rs", ".md", ".toml"]
-            .iter()
-            .any(|end| name.ends_with(end))
-            || name == "run"
-        {
-            let from_root = path
-                .strip_prefix(root)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .replace('\\', "/");
-            files.push(File {
-                path: from_root,
-                text: fs::read_to_string(&path).unwrap(),
-            });
+        } else if [".rs", ".md", ".toml"].iter().any(|end| name.ends_with(end)) || name == "run" {
+            let from_root = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+            files.push(File { path: from_root, text: fs::read_to_string(&path).unwrap() });
         }
     }
 }
@@ -105,14 +86,7 @@ fn walk(root: &Path, dir: &Path, files: &mut Vec<File>) {
 #[test]
 fn test_modules_are_not_production() {
     let text = "a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n".to_owned();
-    let file = File {
-        path: "x/src/y.rs".to_owned(),
-        text,
-    };
-    let lines: Vec<&str> = file
-        .production_lines()
-        .into_iter()
-        .map(|(_, line)| line)
-        .collect();
+    let file = File { path: "x/src/y.rs".to_owned(), text };
+    let lines: Vec<&str> = file.production_lines().into_iter().map(|(_, line)| line).collect();
     assert_eq!(lines, ["a", "#[cfg(test)]", "c"]);
 }
