@@ -25,10 +25,11 @@ const URL_VARIABLE: &str = "POSTHASTE_URL";
 
 /// A connection to a broker. Cheap to clone; all clones share the connection.
 ///
-/// ```no_run
-/// # async fn demo() -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
 /// use posthaste::Client;
-/// let client = Client::connect("posthaste://localhost").await?;
+/// let client = Client::connect("memory:").await?;
 /// let orders = client.queue("orders");
 /// # client.close().await?;
 /// # Ok(()) }
@@ -83,13 +84,16 @@ impl Client {
 
     /// A queue, by a plain name (payload `Bytes`) or by its contract.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("numbers").declare().await?;
     /// use posthaste::QueueOf;
     /// const NUMBERS: QueueOf<u64> = QueueOf::new("numbers");
     /// let raw = client.queue("numbers");
     /// let typed = client.queue(NUMBERS);
-    /// # }
+    /// # Ok(()) }
     /// ```
     #[expect(
         clippy::needless_pass_by_value,
@@ -101,10 +105,13 @@ impl Client {
 
     /// A topic, by a plain name (payload `Bytes`) or by its contract.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
     /// let events = client.topic("orders.events");
-    /// # }
+    /// # Ok(()) }
     /// ```
     #[expect(
         clippy::needless_pass_by_value,
@@ -122,9 +129,10 @@ impl Client {
 
     /// Waits until the client is connected. Never for ever: fails when the client is closed.
     ///
-    /// ```no_run
-    /// # async fn demo() -> Result<(), posthaste::Error> {
-    /// let client = posthaste::Client::builder().connect_lazy()?;
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// let client = posthaste::Client::builder().url("memory:").connect_lazy()?;
     /// client.ready().await?;
     /// # Ok(()) }
     /// ```
@@ -135,8 +143,10 @@ impl Client {
     /// Closes in order: stops consuming, gives back what was prefetched, waits until everything
     /// published is confirmed (up to the publish timeout), and says goodbye. All clones are closed.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
     /// client.close().await?;
     /// # Ok(()) }
     /// ```
@@ -146,8 +156,11 @@ impl Client {
 
     /// Looks a name up.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
     /// println!("{:?}", client.describe("orders").await?.kind);
     /// # Ok(()) }
     /// ```
@@ -157,8 +170,10 @@ impl Client {
 
     /// All queues and topics, in name order, groups included.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
     /// for one in client.list().await? {
     ///     println!("{:?} {}", one.kind, one.name);
     /// }
@@ -183,8 +198,10 @@ impl Client {
 
     /// Counters of the whole broker.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
     /// println!("{} connections", client.stats().await?.connections);
     /// # Ok(()) }
     /// ```
@@ -197,8 +214,10 @@ impl Client {
 
     /// Asks the broker for a sign of life, and says how long it took.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
     /// println!("{:?}", client.ping().await?);
     /// # Ok(()) }
     /// ```
@@ -212,8 +231,10 @@ impl Client {
 
     /// What is known of the broker at the other end; waits for a connection.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
     /// println!("{}", client.broker().await?.server);
     /// # Ok(()) }
     /// ```
@@ -234,11 +255,12 @@ impl fmt::Debug for Client {
 
 /// Options of a [`Client`].
 ///
-/// ```no_run
-/// # async fn demo() -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
 /// use std::time::Duration;
 /// let client = posthaste::Client::builder()
-///     .url("posthaste://localhost")
+///     .url("memory:")
 ///     .name("billing")
 ///     .publish_timeout(Duration::from_secs(5))
 ///     .connect()
@@ -346,8 +368,9 @@ impl ClientBuilder {
     /// A client that goes on trying until the broker is there; publishes wait meanwhile. Fails only
     /// if the URL cannot be read. Must be called inside a tokio runtime.
     ///
-    /// ```no_run
-    /// # async fn demo() -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
     /// let client = posthaste::Client::builder().url("posthaste://db1").connect_lazy()?;
     /// # Ok(()) }
     /// ```

@@ -30,8 +30,11 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// Opens a [`Consumer`]; see [`Queue::consume`](crate::Queue::consume) and
 /// [`Group::consume`](crate::Group::consume).
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// use std::time::Duration;
 /// let jobs = client
 ///     .queue("orders")
@@ -172,13 +175,18 @@ impl Drop for Leasing {
 ///
 /// Dropping it gives back what was prefetched; deliveries in the application's hands stay valid.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
+/// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
 /// let mut jobs = client.queue("orders").consume().await?;
 /// while let Some(job) = jobs.next().await {
 ///     let job = job?;
 ///     println!("{:?}", job.payload());
 ///     job.ack().await?;
+/// # break;
 /// }
 /// # Ok(()) }
 /// ```
@@ -203,8 +211,12 @@ impl<T> Consumer<T> {
     ///
     /// *Cancel safety*: deliveries taken by a dropped future go back, one attempt later.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
     /// use std::time::Duration;
     /// let mut jobs = client.queue("orders").consume().prefetch(1_000).await?;
     /// let batch = jobs.next_batch(500, Duration::from_millis(100)).await?;
@@ -238,8 +250,13 @@ impl<T> Consumer<T> {
     /// Stops taking, gives back what was prefetched, waits up to `grace` until the deliveries in
     /// the application's hands are settled, and until the broker has taken the settles.
     ///
-    /// ```no_run
-    /// # async fn demo(consumer: posthaste::Consumer) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+    /// # let consumer = client.queue("orders").consume().await?;
     /// consumer.shutdown(std::time::Duration::from_secs(5)).await?;
     /// # Ok(()) }
     /// ```
@@ -364,8 +381,13 @@ impl<T> fmt::Debug for Consumer<T> {
 
 /// Deliveries that were taken together.
 ///
-/// ```no_run
-/// # async fn demo(mut consumer: posthaste::Consumer) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
+/// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+/// # let mut consumer = client.queue("orders").consume().await?;
 /// use std::time::Duration;
 /// let batch = consumer.next_batch(100, Duration::from_secs(1)).await?;
 /// for job in &batch {

@@ -8,13 +8,16 @@ use crate::codec::Codec;
 
 /// Something that names a queue: a plain string (payload [`Bytes`]) or a [`QueueOf`].
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("tallies").declare().await?;
 /// use posthaste::{Bytes, Queue, QueueOf};
 /// const TALLIES: QueueOf<Vec<u64>> = QueueOf::new("tallies");
 /// let raw: Queue<Bytes> = client.queue("tallies");
 /// let typed: Queue<Vec<u64>> = client.queue(TALLIES);
-/// # }
+/// # Ok(()) }
 /// ```
 pub trait QueueName {
     /// What its messages carry.
@@ -27,12 +30,14 @@ pub trait QueueName {
 
 /// Something that names a topic: a plain string (payload [`Bytes`]) or a [`TopicOf`].
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
 /// use posthaste::{Topic, TopicOf};
 /// const PRICES: TopicOf<(String, u64)> = TopicOf::new("prices");
 /// let prices: Topic<(String, u64)> = client.topic(PRICES);
-/// # }
+/// # Ok(()) }
 /// ```
 pub trait TopicName {
     /// What its messages carry.

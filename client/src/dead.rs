@@ -18,8 +18,11 @@ use crate::sweep::Sweep;
 
 /// The dead letters of a queue or of a group.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// let dead = client.queue("orders").dead_letters();
 /// for letter in dead.list(0, 100).await?.letters {
 ///     println!("{} after {} attempts: {}", letter.position(), letter.attempts(), letter.reason());
@@ -40,8 +43,11 @@ impl<T> DeadLetters<T> {
 
     /// Lists at most `limit` (1 to 1,000) of them, from a position on, without changing them.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
     /// println!("{} dead", client.queue("orders").dead_letters().list(0, 1).await?.total);
     /// # Ok(()) }
     /// ```
@@ -107,8 +113,11 @@ impl<T> fmt::Debug for DeadLetters<T> {
 
 /// Some dead letters, and how many there are.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// let page = client.queue("orders").dead_letters().list(0, 10).await?;
 /// println!("{} of {}", page.letters.len(), page.total);
 /// # Ok(()) }
@@ -124,8 +133,11 @@ pub struct DeadPage<T = Bytes> {
 
 /// A dead letter: a message (see [`Peeked`]) and why it was given up on.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// let page = client.queue("orders").dead_letters().list(0, 1).await?;
 /// if let Some(letter) = page.letters.first() {
 ///     println!("{:?}: {}", letter.dead_at(), letter.reason());

@@ -28,8 +28,10 @@ fn set_retry(settings: &mut Settings, Backoff { min, max, .. }: Backoff) {
 
 /// Creates or changes a queue; see [`Queue::declare`](crate::Queue::declare).
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
 /// use posthaste::Backoff;
 /// use std::time::Duration;
 /// let second = Duration::from_secs(1);
@@ -89,8 +91,10 @@ impl IntoFuture for DeclareQueue {
 
 /// Creates or changes a topic; see [`Topic::declare`](crate::Topic::declare).
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
 /// client.topic("orders.events").declare().retain_bytes(10 << 30).await?;
 /// # Ok(()) }
 /// ```
@@ -152,8 +156,11 @@ impl IntoFuture for DeclareTopic {
 
 /// Creates or changes a group; see [`Group::declare`](crate::Group::declare).
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.topic("orders.events").declare().await?;
 /// client.topic("orders.events").group("billing").declare().await?;
 /// # Ok(()) }
 /// ```

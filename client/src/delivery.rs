@@ -21,8 +21,13 @@ use crate::options::{time_of, whole_ms};
 
 /// A message in the application's hands.
 ///
-/// ```no_run
-/// # async fn demo(mut jobs: posthaste::Consumer) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
+/// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+/// # let mut jobs = client.queue("orders").consume().await?;
 /// use std::time::Duration;
 /// while let Some(job) = jobs.next().await {
 ///     let job = job?;
@@ -34,6 +39,7 @@ use crate::options::{time_of, whole_ms};
 ///         Err(_) if job.attempt() < 3 => job.retry_in(Duration::from_secs(5)).await?,
 ///         Err(error) => job.dead_letter(error).await?,
 ///     }
+/// # break;
 /// }
 /// # Ok(()) }
 /// ```
@@ -131,8 +137,14 @@ impl<T> Delivery<T> {
     /// Makes the lease last at least this long from now. Only for very long work in processes that
     /// may pause: leases renew themselves while the delivery is alive.
     ///
-    /// ```no_run
-    /// # async fn demo(job: posthaste::Delivery) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+    /// # let mut jobs = client.queue("orders").consume().await?;
+    /// # let Some(Ok(job)) = jobs.next().await else { panic!("a job") };
     /// job.extend(std::time::Duration::from_secs(3600)).await?;
     /// # job.ack().await?;
     /// # Ok(()) }
@@ -152,8 +164,14 @@ impl<T> Delivery<T> {
 
     /// The same, and waits until the ack is durable.
     ///
-    /// ```no_run
-    /// # async fn demo(job: posthaste::Delivery) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+    /// # let mut jobs = client.queue("orders").consume().await?;
+    /// # let Some(Ok(job)) = jobs.next().await else { panic!("a job") };
     /// job.ack_confirmed().await?;
     /// // It will never come back now, not even if the broker loses power.
     /// # Ok(()) }
@@ -176,8 +194,14 @@ impl<T> Delivery<T> {
     /// Failed, and why, for the dead letters: deliver it again after `delay`, or after the queue's
     /// backoff if that is `None`, one attempt later.
     ///
-    /// ```no_run
-    /// # async fn demo(job: posthaste::Delivery) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+    /// # let mut jobs = client.queue("orders").consume().await?;
+    /// # let Some(Ok(job)) = jobs.next().await else { panic!("a job") };
     /// job.retry_because(None, "the shop does not answer").await?;
     /// # Ok(()) }
     /// ```

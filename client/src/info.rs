@@ -7,8 +7,10 @@ use posthaste_protocol::response as wire;
 
 /// What kind of thing a name stands for.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
 /// use posthaste::Kind;
 /// let queues = client.list().await?.into_iter().filter(|one| one.kind == Kind::Queue);
 /// # Ok(()) }
@@ -32,8 +34,11 @@ impl From<WireKind> for Kind {
 
 /// Settings in force. `None` stands for what does not apply, or is not limited.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// let settings = client.queue("orders").describe().await?.settings;
 /// println!("{:?} attempts", settings.max_attempts);
 /// # Ok(()) }
@@ -74,8 +79,11 @@ impl From<WireSettings> for Settings {
 
 /// Counts of a group; a queue has one, without a name.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.topic("orders.events").declare().await?;
 /// for group in client.topic("orders.events").describe().await?.groups {
 ///     println!("{:?}: {} ready, {} dead", group.name, group.ready, group.dead);
 /// }
@@ -125,8 +133,11 @@ impl From<wire::GroupInfo> for GroupInfo {
 
 /// A queue or topic, described.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// let orders = client.describe("orders").await?;
 /// println!("{} holds {} bytes", orders.name, orders.bytes);
 /// # Ok(()) }
@@ -166,8 +177,11 @@ impl From<wire::Description> for Description {
 
 /// Counts of a queue.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// let stats = client.queue("orders").stats().await?;
 /// println!("{} ready, {} dead", stats.ready, stats.dead);
 /// # Ok(()) }
@@ -193,8 +207,10 @@ pub struct QueueStats {
 
 /// Counters of the whole broker since it started.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
 /// let stats = client.stats().await?;
 /// println!("{} published, {} bytes free", stats.published, stats.free_bytes);
 /// # Ok(()) }
@@ -240,8 +256,10 @@ impl From<wire::Stats> for BrokerStats {
 
 /// The broker at the other end.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
 /// println!("{}", client.broker().await?.server);
 /// # Ok(()) }
 /// ```
@@ -258,8 +276,12 @@ pub struct BrokerInfo {
 
 /// How far a group is behind.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.topic("orders.events").declare().await?;
+/// # client.topic("orders.events").group("billing").declare().await?;
 /// let lag = client.topic("orders.events").group("billing").lag().await?;
 /// println!("{} messages behind, the oldest is {:?} old", lag.messages, lag.age);
 /// # Ok(()) }
@@ -274,8 +296,12 @@ pub struct Lag {
 
 /// What a seek did, or would do.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.topic("orders.events").declare().await?;
+/// # client.topic("orders.events").group("billing").declare().await?;
 /// use posthaste::Start;
 /// let billing = client.topic("orders.events").group("billing");
 /// let would = billing.seek(Start::Earliest).dry_run().await?;

@@ -1,6 +1,6 @@
 //! The client of the Posthaste message broker: one `await` means stored.
 //!
-//! ```no_run
+//! ```
 //! use posthaste::{Client, QueueOf};
 //! use std::time::Duration;
 //!
@@ -11,8 +11,9 @@
 //! const ORDERS: QueueOf<Order> = QueueOf::new("orders");
 //!
 //! # async fn ship(_: &Order) -> Result<(), std::io::Error> { Ok(()) }
-//! # async fn demo() -> Result<(), posthaste::Error> {
-//! let client = Client::connect("posthaste://localhost").await?;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), posthaste::Error> {
+//! let client = Client::connect("memory:").await?;
 //! let orders = client.queue(ORDERS);
 //! orders.declare().max_attempts(8).await?;
 //! orders.publish(&Order { id: 7 }).key("customer-42").await?; // stored, on disk
@@ -25,6 +26,7 @@
 //!         Err(_) if job.attempt() < 3 => job.retry_in(Duration::from_secs(5)).await?,
 //!         Err(error) => job.dead_letter(error).await?,
 //!     }
+//! # break;
 //! }
 //! # Ok(()) }
 //! ```

@@ -12,8 +12,12 @@ use crate::options::time_of;
 
 /// A message that was looked at: nothing was taken, nothing changes.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
+/// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
 /// for message in client.queue("orders").peek(3).await? {
 ///     println!("{} {:?} {:?}", message.position(), message.key(), message.payload()?);
 /// }

@@ -59,8 +59,12 @@ impl Backoff {
 
 /// Where a new group or a reader starts.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.topic("orders.events").declare().await?;
+/// # client.topic("orders.events").group("billing").declare().await?;
 /// use posthaste::Start;
 /// use std::time::Duration;
 /// let billing = client.topic("orders.events").group("billing");
@@ -99,8 +103,10 @@ impl Start {
 
 /// What a declare did.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
 /// use posthaste::Declared;
 /// assert_eq!(client.queue("orders").declare().await?, Declared::Created);
 /// assert_eq!(client.queue("orders").declare().await?, Declared::Unchanged);
@@ -128,8 +134,11 @@ impl From<WireDeclared> for Declared {
 
 /// What becomes of a message whose payload cannot be read as the contract's type.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("numbers").declare().await?;
 /// use posthaste::{QueueOf, Undecodable};
 /// const NUMBERS: QueueOf<u64> = QueueOf::new("numbers");
 /// let consumer = client.queue(NUMBERS).consume().undecodable(Undecodable::Surface).await?;
@@ -147,13 +156,15 @@ pub enum Undecodable {
 
 /// How the client stands with the broker.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
 /// use posthaste::ConnState;
 /// if client.state() != ConnState::Ready {
 ///     eprintln!("publishes wait at the moment");
 /// }
-/// # }
+/// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -21,8 +21,11 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// Options of a [`Producer`]; see [`Queue::producer`](crate::Queue::producer).
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// use std::time::Duration;
 /// let producer = client
 ///     .queue("orders")
@@ -31,7 +34,7 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 ///     .max_batch(512, 1 << 20)
 ///     .max_in_flight(32 << 20)
 ///     .build();
-/// # }
+/// # Ok(()) }
 /// ```
 #[must_use = "call build() to get the producer"]
 pub struct ProducerBuilder<T = Bytes> {
@@ -102,8 +105,12 @@ impl<T> fmt::Debug for ProducerBuilder<T> {
 
 /// Publishes many messages, batched and pipelined, in order. Clones share the batches.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client, all: Vec<posthaste::Bytes>) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
+/// # let all = vec![posthaste::Bytes::from("7"); 100];
 /// let producer = client.queue("orders").producer().build();
 /// for one in &all {
 ///     let _confirm = producer.send(one).await?; // waits only for a free place
@@ -134,8 +141,12 @@ impl<T> Producer<T> {
 
     /// The same with an ordering key.
     ///
-    /// ```no_run
-    /// # async fn demo(producer: posthaste::Producer) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # let producer = client.queue("orders").producer().build();
     /// let _confirm = producer.send_keyed("customer-42", &posthaste::Bytes::from("7")).await?;
     /// # Ok(()) }
     /// ```
@@ -162,8 +173,12 @@ impl<T> Producer<T> {
     ///
     /// *Cancel safety*: what is batched is sent all the same.
     ///
-    /// ```no_run
-    /// # async fn demo(producer: posthaste::Producer) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # let producer = client.queue("orders").producer().build();
     /// println!("{} stored", producer.flush().await?.confirmed);
     /// # Ok(()) }
     /// ```
@@ -197,8 +212,12 @@ impl<T> fmt::Debug for Producer<T> {
 
 /// Resolves when a message that [`Producer::send`] took is stored.
 ///
-/// ```no_run
-/// # async fn demo(producer: posthaste::Producer) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
+/// # let producer = client.queue("orders").producer().build();
 /// let confirm = producer.send(&posthaste::Bytes::from("7")).await?;
 /// println!("stored at {}", confirm.await?.position);
 /// # Ok(()) }
@@ -235,8 +254,12 @@ impl Future for Confirm {
 
 /// What a [`Producer::flush`] waited for.
 ///
-/// ```no_run
-/// # async fn demo(producer: posthaste::Producer) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
+/// # let producer = client.queue("orders").producer().build();
 /// let posthaste::Flushed { confirmed, .. } = producer.flush().await?;
 /// # Ok(()) }
 /// ```

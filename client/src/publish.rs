@@ -17,8 +17,12 @@ use crate::send::{send, try_send};
 /// What a message can carry besides its payload. The options of [`Publish`], as a value, for
 /// [`Producer::send_with`](crate::Producer::send_with).
 ///
-/// ```no_run
-/// # async fn demo(producer: posthaste::Producer) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
+/// # let producer = client.queue("orders").producer().build();
 /// use posthaste::{Bytes, Properties};
 /// let properties = Properties::new().key("customer-42").header("trace", "00-ab");
 /// let _confirm = producer.send_with(&Bytes::from("order 7"), &properties).await?;
@@ -100,8 +104,11 @@ impl Properties {
 
 /// Where a message is stored.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// let receipt = client.queue("orders").publish(&posthaste::Bytes::from("7")).id("order-7").await?;
 /// assert_eq!(receipt.id.as_deref(), Some("order-7"));
 /// # Ok(()) }
@@ -125,8 +132,11 @@ pub struct Receipt {
 ///
 /// *Cancel safety*: a dropped future may or may not have published.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// use posthaste::Bytes;
 /// use std::time::Duration;
 /// let orders = client.queue("orders");
@@ -216,8 +226,11 @@ impl<'a, T: Sync> IntoFuture for Publish<'a, T> {
 
 /// The future of a [`Publish`].
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// use posthaste::{Bytes, Publishing};
 /// let (orders, body) = (client.queue("orders"), Bytes::from("7"));
 /// let publishing: Publishing<'_, Bytes> = orders.publish(&body).into_future();

@@ -23,8 +23,10 @@ use crate::sweep::Sweep;
 
 /// A queue: each message goes to one consumer, until acknowledged. Cheap to clone.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
 /// use posthaste::Bytes;
 /// let orders = client.queue("orders");
 /// orders.declare().await?;
@@ -59,8 +61,10 @@ impl<T> Queue<T> {
 
     /// Creates the queue, or changes its settings; repeating it changes nothing.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
     /// use std::time::Duration;
     /// let lease = Duration::from_secs(60);
     /// client.queue("orders").declare().max_attempts(8).lease(lease).await?;
@@ -75,8 +79,11 @@ impl<T> Queue<T> {
     /// Publishes that run at the same time share batches, so a thousand of them in flight are
     /// nearly as fast as a [`Producer`](crate::Producer).
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
     /// use posthaste::Bytes;
     /// let receipt = client.queue("orders").publish(&Bytes::from("7")).key("customer-42").await?;
     /// println!("stored at {}", receipt.position);
@@ -88,8 +95,12 @@ impl<T> Queue<T> {
 
     /// A producer: batches and pipelines many messages, still confirmed one by one.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client, all: Vec<posthaste::Bytes>) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # let all = vec![posthaste::Bytes::from("7"); 100];
     /// let producer = client.queue("orders").producer().build();
     /// for one in &all {
     ///     let _confirm = producer.send(one).await?;
@@ -103,11 +114,16 @@ impl<T> Queue<T> {
 
     /// Opens a consumer.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
     /// let mut jobs = client.queue("orders").consume().prefetch(16).await?;
     /// while let Some(job) = jobs.next().await {
     ///     job?.ack().await?;
+    /// # break;
     /// }
     /// # Ok(()) }
     /// ```
@@ -117,8 +133,12 @@ impl<T> Queue<T> {
 
     /// Looks at the oldest messages without taking them.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
     /// for message in client.queue("orders").peek(10).await? {
     ///     println!("{}: {} bytes", message.position(), message.bytes().len());
     /// }
@@ -130,12 +150,17 @@ impl<T> Queue<T> {
 
     /// Reads messages without taking them, up to the newest; settled ones are left out.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
     /// use posthaste::Start;
     /// let mut all = client.queue("orders").read(Start::Earliest);
     /// while let Some(message) = all.next().await {
     ///     println!("{}", message?.position());
+    /// # break;
     /// }
     /// # Ok(()) }
     /// ```
@@ -145,12 +170,17 @@ impl<T> Queue<T> {
 
     /// The same, and then waits for new messages, for ever.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
     /// use posthaste::Start;
-    /// let mut news = client.queue("orders").tail(Start::Latest);
+    /// let mut news = client.queue("orders").tail(Start::Earliest);
     /// while let Some(message) = news.next().await {
     ///     println!("{}", message?.position());
+    /// # break;
     /// }
     /// # Ok(()) }
     /// ```
@@ -160,8 +190,11 @@ impl<T> Queue<T> {
 
     /// The queue's dead letters.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
     /// let replayed = client.queue("orders").dead_letters().replay_all().await?;
     /// println!("{replayed} messages are ready again");
     /// # Ok(()) }
@@ -172,8 +205,11 @@ impl<T> Queue<T> {
 
     /// Removes all messages that are ready or delayed.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
     /// let would = client.queue("orders").purge().dry_run().await?;
     /// println!("{would} messages would go");
     /// # Ok(()) }
@@ -184,8 +220,11 @@ impl<T> Queue<T> {
 
     /// Settings and counts.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
     /// println!("{:?}", client.queue("orders").describe().await?);
     /// # Ok(()) }
     /// ```
@@ -195,8 +234,11 @@ impl<T> Queue<T> {
 
     /// Counts.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
     /// println!("{} ready", client.queue("orders").stats().await?.ready);
     /// # Ok(()) }
     /// ```
@@ -215,8 +257,11 @@ impl<T> Queue<T> {
 
     /// Removes the queue with all its messages.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
     /// client.queue("orders").delete().await?;
     /// # Ok(()) }
     /// ```

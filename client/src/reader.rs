@@ -29,12 +29,17 @@ const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Reads messages in order without taking them; made by `read` and `tail` of a
 /// [`Queue`](crate::Queue) or [`Topic`](crate::Topic).
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.topic("orders.events").declare().await?;
+/// # client.topic("orders.events").publish(&posthaste::Bytes::from("7")).await?;
 /// use posthaste::Start;
 /// let mut all = client.topic("orders.events").read(Start::Earliest);
 /// while let Some(message) = all.next().await {
 ///     println!("{:?}", message?.bytes());
+/// # break;
 /// }
 /// # Ok(()) }
 /// ```
@@ -65,8 +70,11 @@ impl<T> Reader<T> {
 
     /// At most so many messages, and no waiting for new ones.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
     /// use posthaste::Start;
     /// let ten = client.topic("orders.events").read(Start::Position(100)).up_to(10).await?;
     /// # Ok(()) }

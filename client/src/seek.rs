@@ -12,8 +12,12 @@ use crate::place::{GroupPlace, unexpected};
 
 /// A move of a group; see [`Group::seek`](crate::Group::seek).
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.topic("orders.events").declare().await?;
+/// # client.topic("orders.events").group("billing").declare().await?;
 /// use posthaste::Start;
 /// let moved = client.topic("orders.events").group("billing").seek(Start::Latest).await?;
 /// println!("from {} to {}", moved.from, moved.to);

@@ -12,8 +12,11 @@ use crate::place::{GroupPlace, Place, unexpected};
 /// A purge, or a replay or removal of dead letters. Awaiting it gives the number of messages
 /// concerned.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.queue("orders").declare().await?;
 /// let orders = client.queue("orders");
 /// if orders.purge().dry_run().await? < 1_000 {
 ///     orders.purge().await?;

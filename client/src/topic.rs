@@ -21,8 +21,10 @@ use crate::sweep::Sweep;
 
 /// A topic: each group gets each message, and can replay. Cheap to clone.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
 /// use posthaste::Bytes;
 /// let events = client.topic("orders.events");
 /// events.declare().await?;
@@ -57,8 +59,10 @@ impl<T> Topic<T> {
 
     /// Creates the topic, or changes its settings; repeating it changes nothing.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
     /// use std::time::Duration;
     /// let week = Duration::from_secs(7 * 86_400);
     /// client.topic("orders.events").declare().retain_for(week).await?;
@@ -70,8 +74,11 @@ impl<T> Topic<T> {
 
     /// Publishes one message. The single `await` means stored: synced to the broker's disk.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
     /// use posthaste::Bytes;
     /// client.topic("orders.events").publish(&Bytes::from("created 7")).key("7").await?;
     /// # Ok(()) }
@@ -82,8 +89,11 @@ impl<T> Topic<T> {
 
     /// A producer: batches and pipelines many messages, still confirmed one by one.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
     /// let producer = client.topic("orders.events").producer().build();
     /// let confirm = producer.send(&posthaste::Bytes::from("created 7")).await?;
     /// confirm.await?;
@@ -95,8 +105,11 @@ impl<T> Topic<T> {
 
     /// A group of this topic. It comes into being with its first consumer, or by declaring it.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
     /// let mut feed = client.topic("orders.events").group("billing").consume().await?;
     /// # Ok(()) }
     /// ```
@@ -110,12 +123,17 @@ impl<T> Topic<T> {
 
     /// Reads messages without a group, up to the newest.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
+    /// # client.topic("orders.events").publish(&posthaste::Bytes::from("7")).await?;
     /// use posthaste::Start;
     /// let mut all = client.topic("orders.events").read(Start::Earliest);
     /// while let Some(event) = all.next().await {
     ///     println!("{}", event?.position());
+    /// # break;
     /// }
     /// # Ok(()) }
     /// ```
@@ -125,12 +143,17 @@ impl<T> Topic<T> {
 
     /// The same, and then waits for new messages, for ever.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
+    /// # client.topic("orders.events").publish(&posthaste::Bytes::from("7")).await?;
     /// use posthaste::Start;
-    /// let mut news = client.topic("orders.events").tail(Start::Latest);
+    /// let mut news = client.topic("orders.events").tail(Start::Earliest);
     /// while let Some(event) = news.next().await {
     ///     println!("{}", event?.position());
+    /// # break;
     /// }
     /// # Ok(()) }
     /// ```
@@ -140,8 +163,11 @@ impl<T> Topic<T> {
 
     /// Removes all messages.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
     /// client.topic("orders.events").purge().await?;
     /// # Ok(()) }
     /// ```
@@ -151,8 +177,11 @@ impl<T> Topic<T> {
 
     /// Settings, counts and groups.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
     /// println!("{:?}", client.topic("orders.events").describe().await?.groups);
     /// # Ok(()) }
     /// ```
@@ -162,8 +191,11 @@ impl<T> Topic<T> {
 
     /// Removes the topic with all its messages and groups.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
     /// client.topic("orders.events").delete().await?;
     /// # Ok(()) }
     /// ```
@@ -186,8 +218,11 @@ impl<T> fmt::Debug for Topic<T> {
 
 /// A group: a named position on a topic, shared by its consumers. Cheap to clone.
 ///
-/// ```no_run
-/// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// # client.topic("orders.events").declare().await?;
 /// use posthaste::Start;
 /// let search = client.topic("orders.events").group("search").start(Start::Latest);
 /// let mut feed = search.consume().await?;
@@ -208,8 +243,11 @@ impl<T> Group<T> {
 
     /// Where the group starts if it is new. The default is [`Start::Earliest`].
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("prices").declare().await?;
     /// use posthaste::Start;
     /// let live = client.topic("prices").group("live").start(Start::Latest).consume().await?;
     /// # Ok(()) }
@@ -222,8 +260,11 @@ impl<T> Group<T> {
 
     /// Creates the group without consuming, or changes its settings.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
     /// client.topic("orders.events").group("billing").declare().max_attempts(3).await?;
     /// # Ok(()) }
     /// ```
@@ -233,11 +274,16 @@ impl<T> Group<T> {
 
     /// Joins the group.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
+    /// # client.topic("orders.events").publish(&posthaste::Bytes::from("7")).await?;
     /// let mut feed = client.topic("orders.events").group("billing").consume().await?;
     /// while let Some(event) = feed.next().await {
     ///     event?.ack().await?;
+    /// # break;
     /// }
     /// # Ok(()) }
     /// ```
@@ -247,8 +293,12 @@ impl<T> Group<T> {
 
     /// Moves the group: forward to skip, back to replay.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
+    /// # client.topic("orders.events").group("billing").declare().await?;
     /// use posthaste::Start;
     /// client.topic("orders.events").group("billing").seek(Start::Earliest).await?;
     /// # Ok(()) }
@@ -259,8 +309,12 @@ impl<T> Group<T> {
 
     /// How far the group is behind.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
+    /// # client.topic("orders.events").group("billing").declare().await?;
     /// println!("{} behind", client.topic("orders.events").group("billing").lag().await?.messages);
     /// # Ok(()) }
     /// ```
@@ -272,8 +326,12 @@ impl<T> Group<T> {
 
     /// Settings and counts.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
+    /// # client.topic("orders.events").group("billing").declare().await?;
     /// println!("{:?}", client.topic("orders.events").group("billing").info().await?);
     /// # Ok(()) }
     /// ```
@@ -283,8 +341,12 @@ impl<T> Group<T> {
 
     /// The group's dead letters.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
+    /// # client.topic("orders.events").group("billing").declare().await?;
     /// let dead = client.topic("orders.events").group("billing").dead_letters();
     /// println!("{}", dead.list(0, 10).await?.total);
     /// # Ok(()) }
@@ -295,8 +357,12 @@ impl<T> Group<T> {
 
     /// Removes the group; the topic's messages stay.
     ///
-    /// ```no_run
-    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
+    /// # client.topic("orders.events").group("billing").declare().await?;
     /// client.topic("orders.events").group("billing").delete().await?;
     /// # Ok(()) }
     /// ```
