@@ -22,7 +22,7 @@ use crate::store::Store;
 /// How long a full disk is left alone.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// How long little must have been written before spares are written over.
-const IDLE_FOR: Duration = Duration::from_secs(2);
+const IDLE_FOR: Duration = Duration::from_secs(5);
 /// The shortest time over which demand is measured.
 const MEASURED_FOR: Duration = Duration::from_millis(50);
 /// What counts as little.

@@ -31,6 +31,9 @@ mod replay;
 pub(crate) mod scan;
 mod survey;
 
+#[cfg(test)]
+mod tests;
+
 /// Before the first block of a store.
 pub(crate) const GENESIS: Tip = Tip { index: 0, term: 1, chain: 0, time_ms: 0, epoch: 0 };
 

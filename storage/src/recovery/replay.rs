@@ -247,8 +247,8 @@ impl Replay<'_> {
             time_ms: done.tip.time_ms.max(header.time_ms),
             epoch: header.epoch,
         };
-        if header.end() == self.covered {
-            self.check_covered()?;
+        if header.lsn < self.covered && header.end() >= self.covered {
+            self.check_covered(header.end())?;
         }
         self.is_certain = true;
         let done = &mut self.done;
@@ -278,10 +278,10 @@ impl Replay<'_> {
     }
 
     /// At the place that the checkpoint covers, the log must say what the checkpoint says.
-    fn check_covered(&self) -> Result<(), StorageError> {
+    fn check_covered(&self, end: Lsn) -> Result<(), StorageError> {
         let Some(checkpoint) = &self.opening.checkpoint else { return Ok(()) };
         let (found, said) = (&self.done.tip, &checkpoint.coverage.tip);
-        if (found.index, found.chain) == (said.index, said.chain) {
+        if end == self.covered && (found.index, found.chain) == (said.index, said.chain) {
             return Ok(());
         }
         let path = &self.opening.places.checkpoint_dir;

@@ -12,7 +12,8 @@ use crate::lsn::Lsn;
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, read_full};
 
 /// Bytes read at a time.
-const CHUNK_BYTES: u32 = 1 << 20;
+/// Several of the largest usual blocks, so that few are read twice at the seams.
+const CHUNK_BYTES: u32 = 4 << 20;
 
 /// Walks the blocks of one segment up to `limit`.
 #[derive(Debug)]
