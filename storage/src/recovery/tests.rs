@@ -59,7 +59,7 @@ fn damaged_first_block_of_any_segment_stops_the_start_and_costs_no_message_with_
         damaged.zero_sector(&path, 8).unwrap();
         match replay(&damaged, false) {
             Ok((indexes, opened)) => {
-                assert_eq!((indexes, opened.report.damaged), (all.clone(), vec![]))
+                assert_eq!((indexes, opened.report.damaged), (all.clone(), vec![]));
             }
             Err(StorageError::Damaged(damage)) => {
                 assert_eq!((damage.offset, &damage.path), (4096, &path));
