@@ -1,7 +1,7 @@
 //! The consumer: a stream of deliveries with bounded prefetch.
 
 use std::fmt;
-use std::future::{IntoFuture, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,150 +9,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
-use posthaste_protocol::limits::CREDIT_MESSAGES_MAX;
+use posthaste_protocol::DecodeError;
 use posthaste_protocol::request::{Credit, Outcome};
-use posthaste_protocol::{DecodeError, destination_seed};
 
 use crate::client::Client;
 use crate::codec::Codec;
-use crate::core::{LeaseKey, Subscription, Taken, Terms, bounded_reason};
+use crate::core::{LeaseKey, Subscription, Taken, bounded_reason};
 use crate::cursor::{Cursor, Message, Step};
-use crate::declare::BoxFuture;
+use crate::deliveries::Batch;
 use crate::delivery::Delivery;
-use crate::error::{CloseError, ConsumeError, Failed, Failure, Local, SettleError};
+use crate::error::{CloseError, ConsumeError, Failure, Local};
 use crate::message::decode;
-use crate::options::{Start, Undecodable, whole_ms_u32};
-use crate::place::{GroupPlace, Place};
+use crate::options::Undecodable;
 
 /// What is left of a shutdown's grace is never less than this.
 const LAST_WORD: Duration = Duration::from_secs(1);
-
-/// Opens a [`Consumer`]; see [`Queue::consume`](crate::Queue::consume) and
-/// [`Group::consume`](crate::Group::consume).
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), posthaste::Error> {
-/// # let client = posthaste::Client::connect("memory:").await?;
-/// # client.queue("orders").declare().await?;
-/// use std::time::Duration;
-/// let jobs = client
-///     .queue("orders")
-///     .consume()
-///     .prefetch(16)
-///     .prefetch_bytes(1 << 20)
-///     .lease(Duration::from_secs(60))
-///     .await?;
-/// # Ok(()) }
-/// ```
-#[must_use = "nothing is consumed until this is awaited"]
-pub struct Consume<T = Bytes> {
-    place: Place,
-    group: Option<GroupPlace>,
-    start: Start,
-    codec: Codec<T>,
-    prefetch: u32,
-    prefetch_bytes: usize,
-    lease: Option<Duration>,
-    undecodable: Undecodable,
-}
-
-impl<T> Consume<T> {
-    pub(crate) fn new(
-        place: Place,
-        group: Option<GroupPlace>,
-        start: Start,
-        codec: Codec<T>,
-    ) -> Self {
-        Self {
-            place,
-            group,
-            start,
-            codec,
-            prefetch: 64,
-            prefetch_bytes: 8 << 20,
-            lease: None,
-            undecodable: Undecodable::default(),
-        }
-    }
-
-    /// Messages that may wait in this process for the application. The default is 64.
-    pub fn prefetch(mut self, messages: u32) -> Self {
-        self.prefetch = messages;
-        self
-    }
-
-    /// Bytes that may wait in this process for the application. The default is 8 MiB.
-    pub fn prefetch_bytes(mut self, bytes: usize) -> Self {
-        self.prefetch_bytes = bytes;
-        self
-    }
-
-    /// The lease of this consumer's deliveries. The default is the setting of the queue or group.
-    pub fn lease(mut self, lease: Duration) -> Self {
-        self.lease = Some(lease);
-        self
-    }
-
-    /// What becomes of messages whose payload cannot be read.
-    pub fn undecodable(mut self, undecodable: Undecodable) -> Self {
-        self.undecodable = undecodable;
-        self
-    }
-}
-
-impl<T> fmt::Debug for Consume<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consume")
-            .field("from", &self.place)
-            .field("group", &self.group)
-            .field("start", &self.start)
-            .field("prefetch", &self.prefetch)
-            .field("prefetch_bytes", &self.prefetch_bytes)
-            .field("lease", &self.lease)
-            .field("undecodable", &self.undecodable)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> Consume<T> {
-    fn terms(&self) -> Result<Terms, Failed> {
-        let name = self.place.checked()?.clone();
-        Ok(Terms {
-            seed: destination_seed(&name),
-            name,
-            group: self.group.as_ref().map(GroupPlace::checked).transpose()?.cloned(),
-            start: self.start.to_wire(),
-            lease_ms: self.lease.map(whole_ms_u32),
-            prefetch: self.prefetch.clamp(1, CREDIT_MESSAGES_MAX),
-            prefetch_bytes: u64::try_from(self.prefetch_bytes.max(1)).unwrap_or(u64::MAX),
-        })
-    }
-}
-
-impl<T: 'static> IntoFuture for Consume<T> {
-    type Output = Result<Consumer<T>, ConsumeError>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let terms = self.terms()?;
-            let half = Credit {
-                messages: (terms.prefetch / 2).max(1),
-                bytes: (terms.prefetch_bytes / 2).max(1),
-                begun: 0,
-            };
-            let subscription = self.place.client().core().subscribe(terms).await?;
-            Ok(Consumer {
-                lease: Arc::new(Leasing { subscription, _client: self.place.client().clone() }),
-                cursor: Cursor::default(),
-                codec: self.codec,
-                undecodable: self.undecodable,
-                half,
-            })
-        })
-    }
-}
 
 /// What a consumer and its deliveries share; the end of the last of them ends the consumer at the
 /// broker.
@@ -200,6 +71,22 @@ pub struct Consumer<T = Bytes> {
 }
 
 impl<T> Consumer<T> {
+    pub(crate) fn new(
+        subscription: Arc<Subscription>,
+        client: Client,
+        codec: Codec<T>,
+        undecodable: Undecodable,
+    ) -> Self {
+        let terms = &subscription.terms;
+        let half = Credit {
+            messages: (terms.prefetch / 2).max(1),
+            bytes: (terms.prefetch_bytes / 2).max(1),
+            begun: 0,
+        };
+        let lease = Arc::new(Leasing { subscription, _client: client });
+        Self { lease, cursor: Cursor::default(), codec, undecodable, half }
+    }
+
     /// The next delivery; `None` when the stream has ended.
     ///
     /// *Cancel safety*: nothing is lost when the future is dropped.
@@ -244,7 +131,7 @@ impl<T> Consumer<T> {
                 () = &mut deadline => break,
             }
         }
-        Ok(Batch { deliveries })
+        Ok(Batch::new(deliveries))
     }
 
     /// Stops taking, gives back what was prefetched, waits up to `grace` until the deliveries in
@@ -376,78 +263,5 @@ impl<T> fmt::Debug for Consumer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.lease.subscription.terms.name;
         f.debug_struct("Consumer").field("from", name).finish_non_exhaustive()
-    }
-}
-
-/// Deliveries that were taken together.
-///
-/// ```
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), posthaste::Error> {
-/// # let client = posthaste::Client::connect("memory:").await?;
-/// # client.queue("orders").declare().await?;
-/// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
-/// # let mut consumer = client.queue("orders").consume().await?;
-/// use std::time::Duration;
-/// let batch = consumer.next_batch(100, Duration::from_secs(1)).await?;
-/// for job in &batch {
-///     println!("{:?}", job.payload());
-/// }
-/// batch.ack_all().await?;
-/// # Ok(()) }
-/// ```
-#[must_use = "a delivery that is dropped without being settled goes back"]
-pub struct Batch<T = Bytes> {
-    deliveries: Vec<Delivery<T>>,
-}
-
-impl<T> Batch<T> {
-    /// How many.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.deliveries.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty()
-    }
-
-    /// One after the other.
-    pub fn iter(&self) -> std::slice::Iter<'_, Delivery<T>> {
-        self.deliveries.iter()
-    }
-
-    /// Acks all of them.
-    pub async fn ack_all(self) -> Result<(), SettleError> {
-        for delivery in self.deliveries {
-            delivery.ack().await?;
-        }
-        Ok(())
-    }
-}
-
-impl<T> IntoIterator for Batch<T> {
-    type Item = Delivery<T>;
-    type IntoIter = std::vec::IntoIter<Delivery<T>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.deliveries.into_iter()
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Batch<T> {
-    type Item = &'a Delivery<T>;
-    type IntoIter = std::slice::Iter<'a, Delivery<T>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
-}
-
-impl<T> fmt::Debug for Batch<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch").field("len", &self.len()).finish()
     }
 }

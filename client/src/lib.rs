@@ -36,17 +36,21 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod builder;
 mod client;
 mod codec;
+mod consume;
 mod consumer;
 mod contract;
 mod core;
 mod cursor;
 mod dead;
 mod declare;
+mod deliveries;
 mod delivery;
 mod envelope;
 mod error;
+mod group;
 mod info;
 mod message;
 mod options;
@@ -64,17 +68,21 @@ mod transport;
 pub use bytes::Bytes;
 pub use futures_core::Stream;
 
-pub use crate::client::{Client, ClientBuilder};
+pub use crate::builder::ClientBuilder;
+pub use crate::client::Client;
 pub use crate::codec::{Codec, CodecError};
-pub use crate::consumer::{Batch, Consume, Consumer};
+pub use crate::consume::Consume;
+pub use crate::consumer::Consumer;
 pub use crate::contract::{QueueName, QueueOf, TopicName, TopicOf};
 pub use crate::dead::{DeadLetter, DeadLetters, DeadPage};
 pub use crate::declare::{BoxFuture, DeclareGroup, DeclareQueue, DeclareTopic};
+pub use crate::deliveries::Batch;
 pub use crate::delivery::Delivery;
 pub use crate::error::{
     CloseError, ConnectError, ConsumeError, DeclareError, Error, ErrorKind, PublishError,
     RequestError, SettleError,
 };
+pub use crate::group::Group;
 pub use crate::info::{
     BrokerInfo, BrokerStats, Description, GroupInfo, Kind, Lag, QueueStats, Settings, Sought,
 };
@@ -86,5 +94,5 @@ pub use crate::queue::Queue;
 pub use crate::reader::Reader;
 pub use crate::seek::Seek;
 pub use crate::sweep::Sweep;
-pub use crate::topic::{Group, Topic};
+pub use crate::topic::Topic;
 pub use crate::transport::Transport;

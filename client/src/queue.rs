@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::client::Client;
 use crate::codec::Codec;
-use crate::consumer::Consume;
+use crate::consume::Consume;
 use crate::dead::DeadLetters;
 use crate::declare::DeclareQueue;
 use crate::error::{ConsumeError, RequestError};

@@ -38,7 +38,7 @@ use tokio::time::Instant;
 
 use self::destination::Destination;
 
-use crate::client::ClientBuilder;
+use crate::builder::ClientBuilder;
 use crate::error::{Failed, Failure, Local};
 use crate::info::BrokerInfo;
 use crate::options::ConnState;

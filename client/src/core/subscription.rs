@@ -4,6 +4,8 @@
 //! generation says which connection the leases belong to: when it breaks, all of them are gone, and
 //! whatever the application still holds of it can only be told so.
 
+mod task;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,8 +16,8 @@ use posthaste_protocol::Seed;
 use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::limits::{LEASE_MS_MAX, LEASE_MS_MIN};
 use posthaste_protocol::names::{GroupName, Name};
-use posthaste_protocol::request::{Consume, Credit, Held as Range, Outcome, Start};
-use posthaste_protocol::response::{Deliver, Piece};
+use posthaste_protocol::request::{Credit, Held as Range, Outcome, Start};
+use posthaste_protocol::response::Piece;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -138,145 +140,6 @@ impl Subscription {
         };
         (Arc::new(subscription), receiver)
     }
-
-    // ---- the connection task's side ----
-
-    pub(crate) fn channel(&self) -> u16 {
-        self.channel.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_channel(&self, channel: u16) {
-        self.channel.store(channel, Ordering::Relaxed);
-    }
-
-    /// The next collection is the last.
-    pub(crate) fn want_cancel(&self) {
-        let mut state = lock(&self.state);
-        state.wants_cancel = true;
-        state.is_closing = true;
-    }
-
-    /// The request that opens it on a new connection.
-    pub(crate) fn begin(&self, generation: Generation) -> Consume {
-        let mut state = lock(&self.state);
-        state.generation = generation;
-        self.generation.store(generation, Ordering::Release);
-        Consume {
-            name: self.terms.name.clone(),
-            group: self.terms.group.clone(),
-            start: self.terms.start,
-            lease_ms: self.terms.lease_ms,
-            credit: Credit {
-                messages: self.terms.prefetch,
-                bytes: self.terms.prefetch_bytes,
-                begun: 0,
-            },
-        }
-    }
-
-    /// The broker opened it.
-    pub(crate) fn opened(&self) {
-        if let Some(opened) = lock(&self.state).opened.take() {
-            // Who stopped waiting for it cancels it.
-            opened.send(Ok(())).unwrap_or_default();
-        }
-    }
-
-    /// Messages came.
-    pub(crate) fn deliver(self: &Arc<Self>, deliver: Deliver) {
-        let mut guard = lock(&self.state);
-        let state = &mut *guard;
-        for piece in deliver.pieces {
-            let first = piece.base_offset.saturating_add(u64::from(piece.from));
-            let range = state.held.insert(deliver.epoch, first, piece.count);
-            if state.is_closing {
-                give_back(state, range, 0);
-            } else {
-                state.incoming.push_back(Incoming { range, piece });
-            }
-        }
-        if state.is_closing {
-            self.announce(guard);
-            return;
-        }
-        let waker = state.waker.take();
-        drop(guard);
-        wake(waker);
-    }
-
-    /// What is to be sent now.
-    pub(crate) fn collect(&self) -> Outgoing {
-        let mut state = lock(&self.state);
-        state.is_announced = false;
-        let cancel = state.wants_cancel;
-        let extensions = std::mem::take(&mut state.extensions);
-        Outgoing { settles: state.settles.take(), extensions, credit: state.credit.take(), cancel }
-    }
-
-    /// Leases that end before `until` unless they are renewed.
-    pub(crate) fn held(&self, now: Instant, until: Instant) -> Vec<Range> {
-        let mut state = lock(&self.state);
-        let all = state.held.unsettled();
-        state.extended.retain(|_, end| *end > now);
-        if state.extended.is_empty() {
-            return all;
-        }
-        let longer = |offset: &u64| state.extended.get(offset).is_some_and(|end| *end > until);
-        all.into_iter().flat_map(|range| without(range, longer)).collect()
-    }
-
-    /// The broker says that these are not held.
-    pub(crate) fn lost(&self, stale: &[Range]) {
-        if stale.is_empty() {
-            return;
-        }
-        let lost = lock(&self.state).held.lose(stale);
-        self.settled.notify_waiters();
-        let name = &self.terms.name;
-        tracing::warn!(%name, lost, stale = stale.len(), "leases had expired; the messages are delivered again");
-    }
-
-    /// The connection broke: all leases are gone.
-    pub(crate) fn disconnected(&self) {
-        let waiters = {
-            let mut state = lock(&self.state);
-            self.generation.store(0, Ordering::Release);
-            state.generation = 0;
-            state.incoming.clear();
-            state.held.clear();
-            state.credit = None;
-            state.extended.clear();
-            let mut waiters = state.settles.clear();
-            waiters.extend(state.extensions.drain(..).map(|one| one.waiter));
-            waiters
-        };
-        self.settled.notify_waiters();
-        for waiter in waiters {
-            answer(waiter, Err(unsettled()));
-        }
-    }
-
-    /// There will be no more deliveries.
-    pub(crate) fn end(&self, failure: Option<Failed>) {
-        self.disconnected();
-        let mut state = lock(&self.state);
-        let opened = state.opened.take();
-        let canceled = std::mem::take(&mut state.canceled);
-        let waker = state.waker.take();
-        let reason = failure.clone();
-        state.end.get_or_insert(failure.map_or(End::Orderly, End::Failed));
-        drop(state);
-        if let Some(opened) = opened {
-            let failure =
-                reason.unwrap_or_else(|| Failure::local(Local::Closed, "the consumer was closed"));
-            // The application may have stopped waiting for it.
-            opened.send(Err(failure)).unwrap_or_default();
-        }
-        canceled.into_iter().for_each(|waiter| waiter.send(()).unwrap_or_default());
-        wake(waker);
-    }
-
-    // ---- the application's side ----
 
     pub(crate) fn generation(&self) -> Generation {
         self.generation.load(Ordering::Acquire)
@@ -443,19 +306,6 @@ fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
     }
-}
-
-/// The parts of a range whose offsets are not `left_out`.
-fn without(range: Range, left_out: impl Fn(&u64) -> bool) -> Vec<Range> {
-    let mut parts: Vec<Range> = Vec::new();
-    let offsets = range.first..range.first + u64::from(range.count);
-    for first in offsets.filter(|offset| !left_out(offset)) {
-        match parts.last_mut() {
-            Some(last) if last.first + u64::from(last.count) == first => last.count += 1,
-            _ => parts.push(Range { first, count: 1, epoch: range.epoch }),
-        }
-    }
-    parts
 }
 
 fn give_back(state: &mut State, range: RangeNo, index: u32) {
