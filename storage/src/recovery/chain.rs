@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::begin::{holds_blocks, probe_limit};
-use super::scan;
+use super::scan::{self, Scanner, Step};
 use super::survey::{SlotFile, Survey};
 use crate::block::BLOCK_ALIGN;
 use crate::checkpoint::{Checkpoint, Listed};
@@ -24,7 +24,7 @@ use crate::superblock::{State, Superblock};
 pub(crate) struct Link {
     pub(crate) file: SlotFile,
     pub(crate) id: Arc<SegmentId>,
-    /// The end of the log in it, if something durable says so.
+    /// The end of the log in it, if something durable says so: the next segment, or a SEAL block that the superblock names.
     pub(crate) end: Option<u32>,
     /// The segment before, and the end of the log in it.
     pub(crate) before: (u32, Lsn),
@@ -111,7 +111,9 @@ impl Maker<'_> {
     fn links(&self) -> Result<Vec<Link>, StorageError> {
         let opened = self.survey.newest_opened();
         let newest_seq = opened.map_or(0, SlotFile::seq);
-        let headless = self.newest_headless(newest_seq)?;
+        let closed_end = self.closed_end(opened)?;
+        // Behind a log that was closed on purpose there is nothing to look for.
+        let headless = if closed_end.is_some() { None } else { self.newest_headless(newest_seq)? };
         self.check_opening(newest_seq)?;
         let Some(tail) = headless.or(opened) else {
             return self.no_links();
@@ -126,7 +128,7 @@ impl Maker<'_> {
             ));
         }
         let mut links = Vec::new();
-        let mut next = Some((tail, None));
+        let mut next = Some((tail, closed_end));
         while let Some((file, end)) = next {
             let link = self.link(file, end)?;
             next = self.before(&link)?;
@@ -134,6 +136,25 @@ impl Maker<'_> {
         }
         links.reverse();
         Ok(links)
+    }
+
+    /// Where the log was closed in its newest segment: the superblock says so, and a SEAL block ends exactly there.
+    fn closed_end(&self, newest: Option<&SlotFile>) -> Result<Option<u32>, StorageError> {
+        let superblock = self.sources.superblock;
+        let end = superblock.durable_lsn;
+        let Some((file, id)) = newest.and_then(|file| Some((file, file.id.as_ref()?))) else {
+            return Ok(None);
+        };
+        if superblock.state != State::Closed || end.seq() != id.seq {
+            return Ok(None);
+        }
+        let segment = file.open_as(self.sources.disk, id, OpenMode::Read)?;
+        let mut scanner = Scanner::new(&segment, end.offset());
+        scanner.seek(end.offset().saturating_sub(BLOCK_ALIGN as u32));
+        match scanner.next()? {
+            Step::Block(last) if last.header.is_seal() => Ok(Some(end.offset())),
+            _ => Ok(None),
+        }
     }
 
     /// Nothing was opened yet: right for a store that was just created, and for nothing else.
@@ -195,10 +216,6 @@ impl Maker<'_> {
 
     /// A segment above all opened ones that holds blocks without a good OPEN block: damage, or with quarantine the tail.
     fn newest_headless(&self, newest_seq: u32) -> Result<Option<&SlotFile>, StorageError> {
-        let superblock = self.sources.superblock;
-        if superblock.state == State::Closed && superblock.durable_lsn.seq() == newest_seq {
-            return Ok(None);
-        }
         let mut found: Option<&SlotFile> = None;
         for file in self.survey.files.iter().filter(|file| file.open.is_none()) {
             if !self.holds_later_blocks(file, newest_seq)? {

@@ -20,7 +20,6 @@ use crate::index::{RunIndex, Slice};
 use crate::lsn::Lsn;
 use crate::sealed::read_footer;
 use crate::segment::Segment;
-use crate::superblock::State;
 use crate::writer::Tip;
 
 /// One segment of the chain, read.
@@ -120,20 +119,9 @@ impl Replay<'_> {
         self.opening.chain.links.last().is_some_and(|tail| tail.id.seq == link.id.seq)
     }
 
-    /// The end of the log in a segment, as far as something durable says so.
-    fn known_end(&self, link: &Link) -> Option<u32> {
-        let superblock = &self.opening.superblock;
-        let is_closed =
-            superblock.state == State::Closed && superblock.durable_lsn.seq() == link.id.seq;
-        match link.end {
-            None if is_closed && self.is_tail(link) => Some(superblock.durable_lsn.offset()),
-            end => end,
-        }
-    }
-
     fn segment(&mut self, link: &Link) -> Result<(), StorageError> {
         let segment = link.file.open_as(&*self.opening.disk, &link.id, OpenMode::ReadWrite)?;
-        let known_end = self.known_end(link);
+        let known_end = link.end;
         let mut scanner = Scanner::new(&segment, known_end.unwrap_or(link.id.size));
         // What the checkpoint covers needs no reading if the index of the segment is whole.
         let footer = known_end
@@ -297,7 +285,7 @@ impl Replay<'_> {
         bad: &Bad,
     ) -> Result<Option<Lsn>, StorageError> {
         let here = Lsn::new(link.id.seq, at);
-        if let Some(end) = self.known_end(link) {
+        if let Some(end) = link.end {
             return Ok(Some(Lsn::new(link.id.seq, end)));
         }
         if !self.is_tail(link) {
@@ -333,7 +321,7 @@ impl Replay<'_> {
         let next = Lsn::new(link.id.seq, scanner.at());
         let blocks = if found { self.blocks_before(scanner)? } else { None };
         // Behind the last good block, the damage goes as far as the log was known to go.
-        let to = match (found, self.known_end(link)) {
+        let to = match (found, link.end) {
             (true, _) => next,
             (false, Some(end)) => Lsn::new(link.id.seq, end),
             (false, None) => durable,
