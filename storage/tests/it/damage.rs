@@ -78,14 +78,15 @@ pub(crate) fn examine(disk: &SimDisk, model: &Model, options: Options) -> Verdic
         delivered.push(block.clone());
         Ok(())
     });
-    for block in &delivered {
-        check_genuine(model, block);
-    }
-    assert!(delivered.is_sorted_by_key(|block| block.index), "blocks out of order");
+    // What a replay that ends in a refusal handed out is thrown away by whoever got it.
     let opened = match opened {
         Ok(opened) => opened,
         Err(error) => return Verdict::Refused(error),
     };
+    for block in &delivered {
+        check_genuine(model, block);
+    }
+    assert!(delivered.is_sorted_by_key(|block| block.index), "blocks out of order");
     let is_missing = |known: &&Known| delivered.iter().all(|block| block.index != known.index);
     let expected = model.log.get(start..).unwrap_or_default();
     let missing = expected.iter().filter(is_missing).cloned().collect();

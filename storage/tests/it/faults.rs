@@ -2,9 +2,9 @@
 
 use std::io::ErrorKind;
 
-use posthaste_storage::StorageError;
 use posthaste_storage::disk::SimDisk;
-use posthaste_storage::disk::sim::{Effect, Fault, Keep, Op};
+use posthaste_storage::disk::sim::{Dice, Effect, Fault, Keep, Op};
+use posthaste_storage::{Run, StorageError};
 
 use crate::crash::{Label, crash_everywhere};
 use crate::world::{Step, World, script};
@@ -174,4 +174,83 @@ fn p08_a_cache_may_let_go_of_its_pages_at_any_moment() {
     world.run(&script(seed(), 60)).unwrap();
     world.read_all();
     world.disk.on_call(|_| {});
+}
+
+#[test]
+fn p07_a_recovery_whose_writes_fail_confirms_nothing_and_destroys_nothing() {
+    // Goal: recovery writes little, and any of it may fail; the next one finds the same log. How: for a sample of crash images,
+    // each write, sync and so on of the recovery fails, in every way; then a restart, and a power cut.
+    let seed = seed();
+    let mut dice = Dice::new(seed);
+    let mut world = World::new(seed);
+    let images = |disk: &SimDisk| disk.crash_images(3);
+    let steps = script(seed, 40);
+    let cases =
+        crash_everywhere(&mut world, images, &format!("seed={seed}"), |w| w.run(&steps).unwrap());
+    let other = ErrorKind::Other;
+    let faults = [
+        (Op::Write, Effect::ErrorAfter(other, 300)),
+        (Op::Sync, Effect::Error(other)),
+        (Op::Sync, Effect::ForgetWrites(other)),
+        (Op::SyncDir, Effect::Error(other)),
+        (Op::Create, Effect::Error(other)),
+        (Op::Allocate, Effect::Error(other)),
+    ];
+    for case in cases {
+        if !dice.one_in((40 / depth()).max(1)) {
+            continue;
+        }
+        let mut one = World::on(case.disk.restart(), (*case.model).clone(), 1);
+        one.open().unwrap();
+        let expected = one.model().log.clone();
+        for (op, effect) in faults {
+            for nth in 0.. {
+                let label = format!("{} {op:?} {effect:?} nth={nth}", case.label);
+                let _label = Label(&label);
+                let mut failed = World::on(case.disk.restart(), (*case.model).clone(), 1);
+                failed.disk.fail(Fault::new(op, effect).after(nth));
+                let result = failed.open();
+                if failed.disk.faults_struck() == 0 {
+                    break;
+                }
+                assert!(result.is_err(), "opened although a write failed");
+                for disk in [failed.disk.restart(), failed.disk.power_cut(Keep::Nothing)] {
+                    let mut again = World::on(disk, (*case.model).clone(), 1);
+                    again.open().unwrap();
+                    again.read_all();
+                    again.die();
+                    let mut last =
+                        World::on(again.disk.power_cut(Keep::Nothing), again.model().clone(), 1);
+                    last.open().unwrap();
+                    assert_eq!(last.model().log, expected);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn p15_a_read_that_fails_fails_alone() {
+    let mut world = World::after(seed(), &[Step::Commit; 20]);
+    world.step(Step::Reopen).unwrap();
+    let runs: Vec<Run> = world.model().streams[&1].runs.clone();
+    for nth in 0..runs.len() as u64 {
+        world
+            .disk
+            .fail(Fault::new(Op::Read, Effect::Error(ErrorKind::Other)).on(".seg").after(nth));
+        let reader = &world.log().reader;
+        for run in &runs {
+            match reader.read(1, run.base_offset) {
+                Ok(read) => assert_eq!(read.as_ref(), Some(run)),
+                Err(error) => assert!(matches!(error, StorageError::Io { .. }), "{error:?}"),
+            }
+        }
+        world.disk.heal();
+        world.read_all();
+        world.commit().unwrap();
+    }
+    world.disk.fail(Fault::new(Op::Read, Effect::ReadAtMost(7)).forever());
+    world.read_all();
+    world.step(Step::Reopen).unwrap();
+    world.read_all();
 }

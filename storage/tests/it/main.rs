@@ -17,11 +17,14 @@ mod damage;
 mod faults;
 mod files;
 mod model;
+mod place;
 mod plain;
 mod rig;
 mod rot;
 mod space;
 mod stop;
+mod threads;
+mod verdict;
 mod world;
 
 /// The seed of a random test, printed so that a failure can be run again.
