@@ -134,8 +134,10 @@ impl<T> Reader<T> {
                         });
                     }
                 }
-                self.from = Start::Offset(next_offset);
-                Ok(next_offset >= end_offset)
+                let before = std::mem::replace(&mut self.from, Start::Offset(next_offset));
+                // A page that leads nowhere is an end too, or this would ask without a pause.
+                let is_stuck = self.page.is_empty() && before == self.from;
+                Ok(next_offset >= end_offset || is_stuck)
             }
             other => Err(unexpected("read", &other)),
         }

@@ -49,22 +49,24 @@ pub(crate) type Reading = Box<dyn AsyncRead + Send + Unpin>;
 pub(crate) type Writing = Box<dyn AsyncWrite + Send + Unpin>;
 
 impl Endpoint {
-    /// Makes one connection; of several addresses, the one that is next in turn.
+    /// Makes one connection; of several addresses to the first that answers, each attempt
+    /// beginning with another.
     pub(crate) async fn open(&self, attempt: u32) -> Result<(Reading, Writing), Failed> {
         match self {
             Self::Tcp(addresses) => {
+                let mut last = Failure::local(Local::InvalidUrl, "the URL names no host");
                 let turn = attempt as usize % addresses.len().max(1);
-                let Some((host, port)) = addresses.get(turn) else {
-                    return Err(Failure::local(Local::InvalidUrl, "the URL names no host"));
-                };
-                let opened = tcp(host, *port).await;
-                opened.map_err(|error| {
-                    Failure::caused(
-                        Local::Refused,
-                        format!("cannot reach {host}:{port}: {error}"),
-                        error,
-                    )
-                })
+                let (before, after) = addresses.split_at(turn);
+                for (host, port) in after.iter().chain(before) {
+                    match tcp(host, *port).await {
+                        Ok(halves) => return Ok(halves),
+                        Err(error) => {
+                            let text = format!("cannot reach {host}:{port}: {error}");
+                            last = Failure::caused(Local::Refused, text, error);
+                        }
+                    }
+                }
+                Err(last)
             }
             Self::Custom(connector) => {
                 let opened = (connector.0)().await;

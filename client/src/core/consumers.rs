@@ -180,10 +180,10 @@ impl Consumers {
     }
 
     /// Messages for a consumer. One that is being ended needs none.
-    pub(crate) fn deliver(&self, channel: u16, deliver: Deliver) {
+    pub(crate) fn deliver(&self, channel: u16, deliver: Deliver) -> Result<(), Failed> {
         match self.by_channel.get(&channel) {
             Some(entry) if entry.phase != Phase::Canceling => entry.subscription.deliver(deliver),
-            _ => {}
+            _ => Ok(()),
         }
     }
 

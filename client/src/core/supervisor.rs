@@ -16,6 +16,8 @@ use crate::options::ConnState;
 use crate::transport::Endpoint;
 use posthaste_protocol::response::Welcome;
 
+/// LIMIT: a broker that asks for less does not make this side talk without a pause.
+const IDLE_MIN: Duration = Duration::from_secs(1);
 /// Without any other reason the task looks around this often.
 const ROUND: Duration = Duration::from_secs(60);
 
@@ -102,7 +104,10 @@ async fn connect(
         let mut inbound = BytesMut::new();
         let name = options.shown_name();
         let welcome = handshake(&mut reading, &mut writing, &mut inbound, &name).await?;
-        let idle = Duration::from_millis(u64::from(welcome.idle_ms));
+        let idle = match welcome.idle_ms {
+            0 => Duration::ZERO,
+            idle_ms => Duration::from_millis(u64::from(idle_ms)).max(IDLE_MIN),
+        };
         Ok((Link { reading, writing, inbound, idle }, welcome))
     };
     let timeout = options.connect_timeout;

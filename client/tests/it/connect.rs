@@ -115,3 +115,21 @@ async fn errors_of_all_operations_become_one() {
     let error = all(&client).await.unwrap_err();
     assert_eq!((error.code(), error.kind()), ("PH-0202", ErrorKind::Invalid));
 }
+
+#[tokio::test]
+async fn of_several_hosts_one_that_answers_is_enough() {
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = closed.local_addr().unwrap();
+    drop(closed);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let somebody = listener.local_addr().unwrap();
+    let url = format!("posthaste://{nobody},{somebody}");
+    let connecting = tokio::spawn(async move { Client::connect(url).await });
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut hello = vec![0; 64];
+    tokio::io::AsyncReadExt::read(&mut stream, &mut hello).await.unwrap();
+    let mut answer = bytes::BytesMut::from(&PREFACE[..]);
+    posthaste_protocol::Response::Welcome(welcome()).encode(0, 0, &mut answer);
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &answer).await.unwrap();
+    connecting.await.unwrap().unwrap();
+}

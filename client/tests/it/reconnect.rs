@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use posthaste::{Bytes, ConnState, ErrorKind};
 use posthaste_protocol::error::ErrorCode;
-use posthaste_protocol::response::{Confirmed, Welcome};
+use posthaste_protocol::response::{Confirmed, Piece, Welcome};
 use posthaste_protocol::{Request, Response};
 use tokio::time::Instant;
 
-use crate::fake::{connected, connected_by, settle_down, welcome};
+use crate::fake::{connected, connected_by, delivery, piece, settle_down, welcome};
 
 fn body(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -235,7 +235,18 @@ async fn a_broker_that_talks_nonsense_is_left_and_tried_again() {
     // A confirm for something that was never sent.
     peer.confirm(99, 1, 0).await;
     assert!(peer.is_closed().await);
-    fake.accept().await;
-    settle_down().await;
+    let mut peer = fake.accept().await;
+    // More messages than bytes, and offsets beyond the last.
+    let queue = client.queue("q");
+    let opening = tokio::spawn(async move { queue.consume().await });
+    for (base_offset, count) in [(0, u32::MAX), (u64::MAX, 1), (0, 0)] {
+        let (channel, _) = peer.open_consumer(30_000).await;
+        let nonsense = Piece { base_offset, count, ..piece("q", 0, &["a"]) };
+        peer.deliver(channel, delivery(1, vec![nonsense])).await;
+        assert!(peer.is_closed().await);
+        peer = fake.accept().await;
+    }
+    peer.open_consumer(30_000).await;
+    opening.await.unwrap().unwrap();
     assert_ne!(client.state(), ConnState::Closed);
 }

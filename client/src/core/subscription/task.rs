@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use posthaste_protocol::error::ErrorCode;
+use posthaste_protocol::limits::RECORD_BYTES_MIN;
 use posthaste_protocol::request::{Consume, Credit, Held as Range};
-use posthaste_protocol::response::Deliver;
+use posthaste_protocol::response::{Deliver, Piece};
 use tokio::time::Instant;
 
 use super::super::batch::lock;
@@ -55,8 +57,12 @@ impl Subscription {
         }
     }
 
-    /// Messages came.
-    pub(crate) fn deliver(self: &Arc<Self>, deliver: Deliver) {
+    /// Messages came. An error means that the broker says what cannot be.
+    pub(crate) fn deliver(self: &Arc<Self>, deliver: Deliver) -> Result<(), Failed> {
+        if !deliver.pieces.iter().all(is_possible) {
+            let text = "the broker delivered an impossible range";
+            return Err(Failure::coded(ErrorCode::ProtocolError, text));
+        }
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         for piece in deliver.pieces {
@@ -70,11 +76,12 @@ impl Subscription {
         }
         if state.is_closing {
             self.announce(guard);
-            return;
+            return Ok(());
         }
         let waker = state.waker.take();
         drop(guard);
         wake(waker);
+        Ok(())
     }
 
     /// What is to be sent now.
@@ -148,6 +155,14 @@ impl Subscription {
         canceled.into_iter().for_each(|waiter| waiter.send(()).unwrap_or_default());
         wake(waker);
     }
+}
+
+/// LIMIT: a bit is kept for each message, so there are no more than their bytes can hold.
+fn is_possible(piece: &Piece) -> bool {
+    let records_max = piece.batches.len() / RECORD_BYTES_MIN as usize;
+    let begin = piece.base_offset.checked_add(u64::from(piece.from));
+    let end = begin.and_then(|begin| begin.checked_add(u64::from(piece.count)));
+    (1..=records_max).contains(&(piece.count as usize)) && end.is_some()
 }
 
 /// The parts of a range whose offsets are not `left_out`.
