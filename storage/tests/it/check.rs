@@ -30,6 +30,12 @@ pub(crate) fn options() -> Options {
     }
 }
 
+/// For blocks of many pages.
+pub(crate) fn large_options() -> Options {
+    let (segment_bytes, block_bytes_max) = (256 * 1024, 128 * 1024);
+    Options { segment_bytes, segment_bytes_max: segment_bytes, block_bytes_max, ..options() }
+}
+
 /// The options of a random run.
 pub(crate) fn options_of(seed: u64) -> Options {
     let mut dice = Dice::new(seed ^ 0x0917);

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use posthaste_storage::Options;
 use posthaste_storage::disk::SimDisk;
 use posthaste_storage::disk::sim::Dice;
 
@@ -15,6 +16,16 @@ pub(crate) struct Case {
     pub(crate) label: String,
     pub(crate) disk: SimDisk,
     pub(crate) model: Arc<Model>,
+    pub(crate) options: Options,
+}
+
+impl Case {
+    /// The world after the crash. The disk of the case stays as it is.
+    pub(crate) fn world(&self) -> World {
+        let mut world = World::on(self.disk.restart(), (*self.model).clone(), 99);
+        world.options = self.options.clone();
+        world
+    }
 }
 
 /// Says which case failed.
@@ -37,6 +48,7 @@ pub(crate) fn crash_everywhere(
     work: impl FnOnce(&mut World),
 ) -> Vec<Case> {
     let cases = Arc::new(Mutex::new(Vec::new()));
+    let options = world.options.clone();
     let collect = {
         let (disk, model, cases) =
             (world.disk.clone(), Arc::clone(&world.model), Arc::clone(&cases));
@@ -47,7 +59,8 @@ pub(crate) fn crash_everywhere(
             let mut cases = cases.lock().unwrap();
             for (image, disk) in images(&disk).into_iter().enumerate() {
                 let label = format!("{label} change={change} image={image}");
-                cases.push(Case { label, disk, model: Arc::clone(&model) });
+                let (model, options) = (Arc::clone(&model), options.clone());
+                cases.push(Case { label, disk, model, options });
             }
         }
     };
@@ -65,18 +78,20 @@ pub(crate) fn crash_everywhere(
 }
 
 /// All cases of one script on a new store.
-fn cases_of_script(seed: u64, steps: &[Step], images: usize, sizes: Option<Sizes>) -> Vec<Case> {
-    let mut world = World::new(seed);
-    if let Some(sizes) = sizes {
-        world.sizes = sizes;
-    }
+fn cases_of_script(seed: u64, steps: &[Step], images: usize) -> Vec<Case> {
+    cases_of(World::new(seed), seed, steps, images)
+}
+
+fn cases_of(mut world: World, seed: u64, steps: &[Step], images: usize) -> Vec<Case> {
     let images = move |disk: &SimDisk| disk.crash_images(images);
-    crash_everywhere(&mut world, images, &format!("seed={seed}"), |world| world.run(steps).unwrap())
+    crash_everywhere(&mut world, images, &format!("seed={seed}"), |world| {
+        world.run(steps).unwrap();
+    })
 }
 
 /// Goes on after a crash: recovers, compares, works, and looks again.
 fn live_on(case: &Case, steps: &[Step]) -> World {
-    let mut world = World::on(case.disk.clone(), (*case.model).clone(), 99);
+    let mut world = case.world();
     world.open().unwrap();
     world.read_all();
     world.run(steps).unwrap();
@@ -92,7 +107,7 @@ fn p01_confirmed_blocks_survive_every_crash_image() {
     let mut cases_checked = 0;
     for round in 0..depth() {
         let seed = seed + round;
-        for case in cases_of_script(seed, &script(seed, 60), 6, None) {
+        for case in cases_of_script(seed, &script(seed, 60), 4) {
             let _label = Label(&case.label);
             live_on(&case, &[Step::Commit, Step::Reopen, Step::Commit]);
             cases_checked += 1;
@@ -107,11 +122,15 @@ fn p02_an_unconfirmed_block_is_there_whole_or_not_at_all() {
     // Goal: a crash in the middle of a commit leaves all of the block or nothing. How: bodies of many sectors, many images of
     // each commit; both outcomes must have been seen.
     let seed = seed();
-    let sizes = Sizes { one_run_in: 1, run_bytes_max: 2_400 };
     let (mut whole, mut absent) = (0, 0);
-    for round in 0..depth() {
-        let steps = [Step::Commit; 9];
-        for case in cases_of_script(seed + round, &steps, 24, Some(sizes)) {
+    for round in 0..2 * depth() {
+        // Blocks of several sectors, and blocks of many pages.
+        let is_large = round % 2 == 1;
+        let mut world = World::new(seed + round / 2);
+        world.options = if is_large { check::large_options() } else { check::options() };
+        let run_bytes_max = if is_large { 30_000 } else { 2_400 };
+        world.sizes = Sizes { one_run_in: 1, run_bytes_max };
+        for case in cases_of(world, seed, &[Step::Commit; 6], 20) {
             let _label = Label(&case.label);
             if case.model.in_flight.is_empty() {
                 continue;
@@ -164,40 +183,41 @@ fn p35_recovery_that_crashes_again_and_again_ends_where_one_recovery_does() {
     let seed = seed();
     let mut dice = Dice::new(seed);
     let mut nested = 0;
-    for case in cases_of_script(seed, &script(seed, 40), 5, None) {
-        if !dice.one_in((40 / depth()).max(1)) {
+    for case in cases_of_script(seed, &script(seed, 40), 5) {
+        if !dice.one_in((60 / depth()).max(1)) {
             continue;
         }
         let _label = Label(&case.label);
         let expected = live_on(&case, &[]).model().log.clone();
-        let mut model = (*case.model).clone();
-        for inner in crash_in_recovery(case.disk.clone(), &model, 3, &case.label) {
+        let model = (*case.model).clone();
+        for inner in crash_in_recovery(&case, 3) {
             let _label = Label(&inner.label);
-            recover_and_compare(&inner, &mut model, &expected);
+            recover_and_compare(&inner, &model, &expected);
             nested += 1;
             if dice.one_in(8) {
-                for innermost in crash_in_recovery(inner.disk.clone(), &model, 2, &inner.label) {
+                for innermost in crash_in_recovery(&inner, 2) {
                     let _label = Label(&innermost.label);
-                    recover_and_compare(&innermost, &mut model, &expected);
+                    recover_and_compare(&innermost, &model, &expected);
                     nested += 1;
                 }
             }
         }
     }
     println!("{nested} crashes inside recovery");
-    assert!(nested > 100);
+    assert!(nested > 50);
 }
 
 /// What crashes inside one recovery of this disk leave.
-fn crash_in_recovery(disk: SimDisk, model: &Model, images: usize, label: &str) -> Vec<Case> {
-    let mut world = World::on(disk, model.clone(), 1);
+fn crash_in_recovery(case: &Case, images: usize) -> Vec<Case> {
     let images = move |disk: &SimDisk| disk.crash_images(images);
-    crash_everywhere(&mut world, images, &format!("{label} /"), |world| world.open().unwrap())
+    crash_everywhere(&mut case.world(), images, &format!("{} /", case.label), |world| {
+        world.open().unwrap();
+    })
 }
 
-fn recover_and_compare(case: &Case, model: &mut Model, expected: &[crate::model::Known]) {
+fn recover_and_compare(case: &Case, model: &Model, expected: &[crate::model::Known]) {
     let mut found = model.clone();
-    let opened = check::recover(&case.disk, &mut found, check::options()).unwrap();
+    let opened = check::recover(&case.disk.restart(), &mut found, case.options.clone()).unwrap();
     assert_eq!(found.log, expected);
     check::read_all(&opened.reader, &found);
     drop(opened);

@@ -10,7 +10,7 @@ fn run_with_threads_and_maps(world: &mut World, seed: u64) {
     // The background thread and the pre-writing of spares are off in the other tests, which must repeat exactly.
     world.options.background = true;
     world.options.prewrite = true;
-    world.run(&script(seed, 150)).unwrap();
+    world.run(&script(seed, 60)).unwrap();
     world.read_all();
     world.step(Step::Reopen).unwrap();
     world.read_all();

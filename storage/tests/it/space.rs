@@ -53,7 +53,7 @@ fn p28_no_space_at_any_call_loses_nothing_and_service_resumes() {
                 let label = format!("seed={seed} {op:?} {effect:?} x{times} nth={nth}");
                 let _label = Label(&label);
                 let mut world = World::new(seed);
-                world.disk.fail(Fault::new(op, effect).after(nth * (1 + 4 / depth())).times(times));
+                world.disk.fail(Fault::new(op, effect).after(nth * (1 + 9 / depth())).times(times));
                 insist(&mut world, &steps);
                 let struck = world.disk.faults_struck() > 0;
                 world.disk.heal();

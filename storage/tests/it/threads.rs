@@ -95,9 +95,9 @@ fn p16_a_reader_never_sees_bytes_of_another_life_of_a_segment() {
     // what is freed; each run must be exactly what belongs to its offset.
     let small =
         Options { tail_cache_bytes: 0, footer_cache_bytes: 2_000, background: true, ..options() };
-    check_readers(Arc::new(SimDisk::memory()), Path::new("data"), small.clone(), 3_000 * depth());
+    check_readers(Arc::new(SimDisk::memory()), Path::new("data"), small.clone(), 800 * depth());
     let dir = tempfile::tempdir().unwrap();
-    check_readers(Arc::new(RealDisk), dir.path(), small, 400 * depth());
+    check_readers(Arc::new(RealDisk), dir.path(), small, 120 * depth());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn p01_confirmed_blocks_survive_with_the_background_thread_at_work() {
     // The thread makes the order of calls a matter of luck, so the same seed can take another course; the promise holds in all.
     let seed = seed();
     let mut dice = Dice::new(seed);
-    for round in 0..25 * depth() {
+    for round in 0..15 * depth() {
         let label = format!("seed={seed} round={round}");
         let _label = Label(&label);
         let mut world = World::new(seed + round);
