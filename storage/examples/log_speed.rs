@@ -1,8 +1,9 @@
 //! Measures the log alone: commits of several sizes, and a restart after a kill.
 //!
-//! `cargo run --release -p posthaste-storage --example log_speed -- DIR [SECONDS]`
+//! `cargo run --release -p posthaste-storage --example log_speed -- DIR [SECONDS [CASE]]`
 //!
-//! Prints one line per case. DIR must be on the disk to be measured and is left empty.
+//! Prints one line per case; CASE is a part of a case's name and chooses it. DIR must be on the disk to be measured and is
+//! left empty.
 
 use std::error::Error;
 use std::path::Path;
@@ -15,8 +16,9 @@ use posthaste_storage::{Body, BodyBuilder, Opened, Options, open};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let dir = arguments.next().ok_or("usage: log_speed DIR [SECONDS]")?;
+    let dir = arguments.next().ok_or("usage: log_speed DIR [SECONDS [CASE]]")?;
     let seconds = arguments.next().map_or(Ok(3.0), |seconds| seconds.parse())?;
+    let case = arguments.next().unwrap_or_default();
     let dir = Path::new(&dir).join("log-speed");
     for (label, batch_bytes, batches) in [
         ("1 x 100 B", 140, 1),
@@ -24,9 +26,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("64 x 16 KiB", 16 << 10, 64),
         ("2,000 runs of 512 B", 0, 2_000),
     ] {
-        commits(&dir, label, batch_bytes, batches, Duration::from_secs_f64(seconds))?;
+        if label.contains(&case) {
+            commits(&dir, label, batch_bytes, batches, Duration::from_secs_f64(seconds))?;
+        }
     }
-    restart(&dir)?;
+    if "restart".contains(&case) {
+        restart(&dir)?;
+    }
     Ok(())
 }
 
