@@ -159,6 +159,7 @@ fn p23_after_an_orderly_stop_undelivered_messages_are_not_flagged() {
     let mut raw = queue(&broker, 60_000, &["0", "1", "2", "3"]);
     raw.consume(1, "jobs", 2);
     raw.take("jobs", 2);
+    drop(raw);
     broker.stop();
     broker.restart();
     let mut raw = Raw::greet(broker.address());

@@ -76,6 +76,7 @@ fn a_stop_confirms_what_it_confirmed_and_keeps_it() {
         last = raw.publish(queue, posthaste_tests::raw::batch("orders", &[b"x"]));
     }
     raw.outcome(last).unwrap();
+    drop(raw);
     broker.stop();
     broker.restart();
     assert_eq!(Raw::greet(broker.address()).counts("orders").ready, 200);
