@@ -18,7 +18,7 @@ use crate::lsn::Lsn;
 
 mod pool;
 
-pub(crate) use pool::Buffer;
+pub(crate) use pool::{Buffer, release};
 
 /// Bytes of an entry prefix.
 const PREFIX_BYTES: usize = 8;

@@ -183,7 +183,7 @@ fn shrink(store: &Store) -> Result<(), StorageError> {
 /// Writes zeros over one spare, so that later syncs need not note where its bytes are.
 fn prewrite(store: &Store) {
     let Some(mut spare) = store.slots.take_unwritten() else { return };
-    match write_zeros(store, &spare) {
+    match write_zeros(&spare.segment, || store.slots.is_stopping()) {
         Ok(is_written) => {
             spare.is_written = is_written;
             store.slots.put_back(spare);
@@ -193,12 +193,15 @@ fn prewrite(store: &Store) {
     }
 }
 
-fn write_zeros(store: &Store, spare: &Spare) -> Result<bool, StorageError> {
-    let segment = &spare.segment;
+/// Writes zeros over a segment behind its header, and syncs them. `false`: it was told to stop.
+pub(crate) fn write_zeros(
+    segment: &Segment,
+    is_stopping: impl Fn() -> bool,
+) -> Result<bool, StorageError> {
     let mut at = SEGMENT_HEADER_BYTES;
     let mut parts = Vec::new();
     while at < segment.id.size {
-        if store.slots.is_stopping() {
+        if is_stopping() {
             return Ok(false);
         }
         let mut left = PREWRITE_BYTES.min((segment.id.size - at) as usize);

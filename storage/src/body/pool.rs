@@ -44,6 +44,12 @@ impl Buffer {
     }
 }
 
+/// Gives the kept buffers back to the allocator.
+pub(crate) fn release() {
+    let kept = std::mem::take(&mut *FREE.lock().unwrap_or_else(PoisonError::into_inner));
+    drop(kept);
+}
+
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
         &self.0

@@ -14,9 +14,11 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use super::replay::{Read, Replayed, Unproven};
 use super::{Opened, Opening};
+use crate::body;
 use crate::catalogue::{Catalogue, Held, SegmentEntry};
 use crate::checkpoint;
 use crate::error::StorageError;
+use crate::janitor;
 use crate::keeper::{Kept, LogKeeper};
 use crate::lsn::Lsn;
 use crate::reader::LogReader;
@@ -31,6 +33,10 @@ pub(super) fn run(opening: Opening, replayed: Replayed) -> Result<Opened, Storag
     let rewritten_bytes = rewrite(&replayed.unproven)?;
     let slots = slots(&opening);
     let spare = slots.take(0, Room::UseReserve)?;
+    if opening.options.prewrite && !spare.is_written {
+        // Now, while nobody waits for a commit: the first syncs then are as short as later ones.
+        janitor::write_zeros(&spare.segment, || false)?;
+    }
     let (superblock, super_file) = start_epoch(&opening, &replayed, &spare)?;
     let tip = Tip { epoch: superblock.epoch, ..replayed.tip };
     let leaves_tail = leaves_tail(&opening, &replayed);
@@ -51,6 +57,8 @@ pub(super) fn run(opening: Opening, replayed: Replayed) -> Result<Opened, Storag
     reads.into_iter().for_each(|read| add_read(&mut catalogue, read));
     catalogue.segments.insert(spare.segment.id.seq, growing(&spare, at, tip.time_ms));
     remove_temporaries(&opening);
+    // What reading the log has used is not needed by a broker that is idle from now on.
+    body::release();
     let end = Lsn::new(spare.segment.id.seq, at);
     let store = Store {
         id: superblock.store,
