@@ -37,32 +37,32 @@ pub enum EngineError {
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
-    /// What the wall clock was at the start, at least.
-    anchor_ms: u64,
+    /// What the wall clock was at the start, at least, in microseconds since 1970.
+    anchor_us: u64,
 }
 
 impl Clock {
     pub(crate) fn new() -> Clock {
-        Clock { start: Instant::now(), anchor_ms: 0 }
+        Clock { start: Instant::now(), anchor_us: 0 }
     }
 
     /// The log has been here already: time goes on from there, whatever the system's clock says.
     pub(crate) fn not_before(&mut self, wall_ms: u64) {
-        self.anchor_ms = self.anchor_ms.max(wall_ms);
+        self.anchor_us = self.anchor_us.max(wall_ms.saturating_mul(1_000));
     }
 
     /// Reads both. A system clock that was set back makes time go on at the pace of the other.
     pub(crate) fn now(&mut self) -> Now {
-        let mono_ms = millis(self.start.elapsed());
+        let mono_us = micros(self.start.elapsed());
         let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall_ms = millis(system).max(self.anchor_ms + mono_ms);
-        self.anchor_ms = wall_ms - mono_ms;
-        Now { wall_ms, mono_ms }
+        let wall_us = micros(system).max(self.anchor_us.saturating_add(mono_us));
+        self.anchor_us = wall_us - mono_us;
+        Now { wall_ms: wall_us / 1_000, mono_ms: mono_us / 1_000 }
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The engine as a task.

@@ -19,6 +19,8 @@ const NOT_HTTP: &[u8] =
 #[derive(Debug)]
 pub(super) struct Greeted {
     pub(super) buffer: BytesMut,
+    /// The silence that was agreed on.
+    pub(super) idle: Duration,
 }
 
 /// Reads preface and hello, answers both.
@@ -71,10 +73,11 @@ where
     writer.write_all(&PREFACE).await?;
     match read_hello(reader, &mut buffer, limits, store).await {
         Ok((corr, welcome)) => {
+            let idle = Duration::from_millis(u64::from(welcome.idle_ms));
             let mut out = BytesMut::new();
             Response::Welcome(welcome).encode(0, corr, &mut out);
             writer.write_all(&out).await?;
-            Ok(Greeted { buffer })
+            Ok(Greeted { buffer, idle })
         }
         Err(Ended::Protocol(error)) => {
             let mut out = BytesMut::new();

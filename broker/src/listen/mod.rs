@@ -164,7 +164,7 @@ impl Door {
             inner.limits.write_timeout,
         );
         let writing = inner.tasks.spawn(writing);
-        let reading = reader::Reader::new(reader, greeted.buffer, connection, outbox, self.clone());
+        let reading = reader::Reader::new(reader, greeted, connection, outbox, self.clone());
         let ended = reading.run(writing).await;
         // The engine may be gone already, when the broker stops.
         drop(inner.engine.send(Input::Closed { connection }).await);

@@ -4,6 +4,7 @@
 //! a byte of it is waited for, its checksum before it is decoded, a batch's checksum and records
 //! before the engine sees it. Memory for batches comes out of one budget for all connections.
 
+use super::handshake::Greeted;
 use super::writer::WriteEnd;
 use super::{Door, Ended};
 use crate::engine::input::{ConnectionId, Input, Item};
@@ -16,6 +17,7 @@ use posthaste_protocol::request::TargetId;
 use posthaste_protocol::{DecodeError, Request, Response};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -29,6 +31,7 @@ const CHUNK_BYTES: usize = 512 << 10;
 pub(super) struct Reader<R> {
     reader: R,
     buffer: BytesMut,
+    idle: Duration,
     read_bytes: usize,
     connection: ConnectionId,
     outbox: Outbox,
@@ -44,14 +47,15 @@ pub(super) struct Reader<R> {
 impl<R: AsyncRead + Unpin> Reader<R> {
     pub(super) fn new(
         reader: R,
-        buffer: BytesMut,
+        greeted: Greeted,
         connection: ConnectionId,
         outbox: Outbox,
         door: Door,
     ) -> Reader<R> {
         Reader {
             reader,
-            buffer,
+            buffer: greeted.buffer,
+            idle: greeted.idle,
             read_bytes: READ_BYTES_MIN,
             connection,
             outbox,
@@ -66,10 +70,19 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// Reads until the peer, the writer or the engine ends it.
     pub(super) async fn run(mut self, mut writing: JoinHandle<WriteEnd>) -> Ended {
+        let engine = self.door.inner.engine.clone();
         loop {
             let next = tokio::select! {
                 next = self.turn() => next,
                 written = &mut writing => return write_ended(written),
+                () = engine.closed() => {
+                    // The engine has said goodbye. Without this outbox the writer ends behind it.
+                    drop(self);
+                    return match write_ended(writing.await) {
+                        Ended::ByClient => Ended::ShuttingDown,
+                        ended => ended,
+                    };
+                }
             };
             match next {
                 Ok(true) => {}
@@ -113,10 +126,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.buffer.reserve(self.read_bytes);
         }
         let read = self.reader.read_buf(&mut self.buffer);
-        let idle = self.door.inner.limits.idle * 2;
         let deadline = match self.unfinished {
             Some(since) => since + self.door.inner.limits.frame_timeout,
-            None => Instant::now() + idle,
+            None => Instant::now() + self.idle * 2,
         };
         let Ok(read) = tokio::time::timeout_at(deadline, read).await else {
             return Err(if self.unfinished.is_some() { Ended::TooSlow } else { Ended::Silent });

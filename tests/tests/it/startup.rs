@@ -3,6 +3,7 @@
 use posthaste_protocol::request::Kind;
 use posthaste_tests::{Exit, Raw, TestBroker};
 use std::net::TcpListener;
+use std::time::{Duration, Instant};
 
 fn says(exit: &Exit, code: i32, parts: &[&str]) {
     assert_eq!(exit.code, Some(code), "{exit:?}");
@@ -80,4 +81,14 @@ fn a_stop_confirms_what_it_confirmed_and_keeps_it() {
     broker.stop();
     broker.restart();
     assert_eq!(Raw::greet(broker.address()).counts("orders").ready, 200);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_idle_clients() {
+    let mut broker = TestBroker::start("idle");
+    let idle = Raw::greet(broker.address());
+    let begun = Instant::now();
+    broker.stop();
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+    drop(idle);
 }
