@@ -194,7 +194,7 @@ fn prewrite(store: &Store) {
 }
 
 /// Writes zeros over a segment behind its header, and syncs them. `false`: it was told to stop.
-pub(crate) fn write_zeros(
+fn write_zeros(
     segment: &Segment,
     is_stopping: impl Fn() -> bool,
 ) -> Result<bool, StorageError> {

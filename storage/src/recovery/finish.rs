@@ -18,7 +18,6 @@ use crate::body;
 use crate::catalogue::{Catalogue, Held, SegmentEntry};
 use crate::checkpoint;
 use crate::error::StorageError;
-use crate::janitor;
 use crate::keeper::{Kept, LogKeeper};
 use crate::lsn::Lsn;
 use crate::reader::LogReader;
@@ -33,10 +32,6 @@ pub(super) fn run(opening: Opening, replayed: Replayed) -> Result<Opened, Storag
     let rewritten_bytes = rewrite(&replayed.unproven)?;
     let slots = slots(&opening);
     let spare = slots.take(0, Room::UseReserve)?;
-    if opening.options.prewrite && !spare.is_written {
-        // Now, while nobody waits for a commit: the first syncs then are as short as later ones.
-        janitor::write_zeros(&spare.segment, || false)?;
-    }
     let (superblock, super_file) = start_epoch(&opening, &replayed, &spare)?;
     let tip = Tip { epoch: superblock.epoch, ..replayed.tip };
     let leaves_tail = leaves_tail(&opening, &replayed);
