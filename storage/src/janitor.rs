@@ -194,10 +194,7 @@ fn prewrite(store: &Store) {
 }
 
 /// Writes zeros over a segment behind its header, and syncs them. `false`: it was told to stop.
-fn write_zeros(
-    segment: &Segment,
-    is_stopping: impl Fn() -> bool,
-) -> Result<bool, StorageError> {
+fn write_zeros(segment: &Segment, is_stopping: impl Fn() -> bool) -> Result<bool, StorageError> {
     let mut at = SEGMENT_HEADER_BYTES;
     let mut parts = Vec::new();
     while at < segment.id.size {
