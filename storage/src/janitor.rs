@@ -16,7 +16,6 @@ use crate::footer;
 use crate::index::RunIndex;
 use crate::locks::{read, write};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment};
-use crate::slots::Spare;
 use crate::store::Store;
 
 /// How long a full disk is left alone.
