@@ -383,3 +383,15 @@ fn a_large_batch_is_sliced_for_small_credits_and_stays_whole_for_large_ones() {
     rig.disconnect(small);
     rig.settle().expect("no faults");
 }
+
+#[test]
+fn acks_right_before_a_cancel_count() {
+    let (mut rig, connection, id) = orders(Settings::default());
+    put(&mut rig, connection, id, &[b"1", b"2", b"3"]);
+    let (consumer, got) = take(&mut rig, 3);
+    let ack = settle(&got[0], &Outcome::Ack, false);
+    rig.send(consumer, vec![request(1, 2, ack), request(1, 3, Request::Cancel)]);
+    rig.settle().expect("no faults");
+    assert_eq!(answers(&mut rig, consumer), [Response::Canceled]);
+    assert_eq!(counts(&mut rig, connection), (0, 0, 0, 0, 3));
+}
