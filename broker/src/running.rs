@@ -140,6 +140,11 @@ async fn open_store(config: &Config, wall_ms: u64) -> Result<Ready, StartError> 
     let mut options = config.storage.clone();
     options.quarantine = config.quarantine_damage;
     let in_memory = config.in_memory;
+    if in_memory {
+        // What is not needed any more is given back sooner, and nothing is written twice.
+        options.prewrite = false;
+        options.checkpoint_log_bytes = options.checkpoint_log_bytes.min(64 << 20);
+    }
     let opened = tokio::task::spawn_blocking(move || {
         let disk: Arc<dyn Disk> =
             if in_memory { Arc::new(SimDisk::memory()) } else { Arc::new(RealDisk) };
