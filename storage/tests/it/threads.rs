@@ -22,71 +22,80 @@ fn batches(stream: u32, base_offset: u64) -> Bytes {
     (0..words).flat_map(|_| dice.roll().to_le_bytes()).collect()
 }
 
-/// Commits and frees as fast as it can; `floor` is below what may be gone, `next` above what is there.
-fn write_and_free(opened: &mut Opened, floor: &AtomicU64, next: &AtomicU64, rounds: u64) {
-    for round in 0..rounds {
+/// How far the writer and the readers are.
+#[derive(Debug, Default)]
+struct Marks {
+    /// Below may be gone.
+    floor: AtomicU64,
+    /// Above is nothing yet.
+    next: AtomicU64,
+    reads: AtomicU64,
+    is_over: AtomicBool,
+}
+
+/// Commits and frees as fast as it can, until the readers had their share.
+fn write_and_free(opened: &mut Opened, marks: &Marks, rounds: u64) {
+    for round in 0.. {
+        let is_enough = round >= rounds && marks.reads.load(Ordering::Relaxed) > 100;
+        if is_enough || marks.is_over.load(Ordering::Relaxed) {
+            break;
+        }
         let mut body = BodyBuilder::new();
         for stream in [1, 2] {
             body.run(stream, round, 1, &[batches(stream, round)]);
         }
         let block = opened.writer.commit(round, body.finish()).unwrap();
-        next.store(round + 1, Ordering::Release);
+        marks.next.store(round + 1, Ordering::Release);
         if round % 32 == 31 {
             // Stream 2 lags behind, so that readers of it are in the oldest segments, which are freed under their eyes.
             let keep_from = round.saturating_sub(80);
-            floor.store(keep_from, Ordering::Release);
+            marks.floor.store(keep_from, Ordering::Release);
             opened.keeper.checkpoint(block.end, b"", &[(1, round), (2, keep_from)]).unwrap();
         }
     }
 }
 
-fn read_along(
-    reader: &LogReader,
-    seed: u64,
-    floor: &AtomicU64,
-    next: &AtomicU64,
-    is_over: &AtomicBool,
-) -> u64 {
+fn read_along(reader: &LogReader, seed: u64, marks: &Marks) {
     let mut dice = Dice::new(seed);
-    let mut reads = 0;
-    while !is_over.load(Ordering::Relaxed) {
-        let (from, to) = (floor.load(Ordering::Acquire), next.load(Ordering::Acquire));
+    let _over = Over(marks);
+    while !marks.is_over.load(Ordering::Relaxed) {
+        let from = marks.floor.load(Ordering::Acquire);
+        let to = marks.next.load(Ordering::Acquire);
         // At the very edge of what is freed, and sometimes below it.
         let offset = from.saturating_sub(dice.below(3)) + dice.below((to - from).min(20));
-        let run = reader.read(2, offset).unwrap();
-        let Some(run) = run else {
+        let Some(run) = reader.read(2, offset).unwrap() else {
             assert!(offset >= to, "offset {offset} of {to} is not there");
             continue;
         };
-        assert!(
-            run.base_offset == offset || offset < floor.load(Ordering::Acquire),
-            "{offset} is passed over"
-        );
+        let is_freed = offset < marks.floor.load(Ordering::Acquire);
+        assert!(run.base_offset == offset || is_freed, "{offset} is passed over");
         assert_eq!(run.batches, batches(2, run.base_offset), "bytes of another life");
-        reads += 1;
+        marks.reads.fetch_add(1, Ordering::Relaxed);
     }
-    reads
+}
+
+/// Ends all when one ends, also by a panic, so that the test fails and does not hang.
+struct Over<'a>(&'a Marks);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+    }
 }
 
 fn check_readers(disk: Arc<dyn Disk>, dir: &Path, options: Options, rounds: u64) {
     let opening = open(disk, dir, options).unwrap();
     let mut opened = opening.replay(&mut |_| Ok(())).unwrap();
-    let (floor, next) = (AtomicU64::new(0), AtomicU64::new(0));
-    let is_over = AtomicBool::new(false);
-    let reads = std::thread::scope(|scope| {
-        let (floor, next, is_over) = (&floor, &next, &is_over);
-        let readers: Vec<_> = (0..2)
-            .map(|number| {
-                let reader = opened.reader.clone();
-                scope.spawn(move || read_along(&reader, seed() + number, floor, next, is_over))
-            })
-            .collect();
-        write_and_free(&mut opened, floor, next, rounds);
-        is_over.store(true, Ordering::Relaxed);
-        readers.into_iter().map(|reader| reader.join().unwrap()).sum::<u64>()
+    let marks = Marks::default();
+    std::thread::scope(|scope| {
+        for number in 0..2 {
+            let (reader, marks) = (opened.reader.clone(), &marks);
+            scope.spawn(move || read_along(&reader, seed() + number, marks));
+        }
+        let _over = Over(&marks);
+        write_and_free(&mut opened, &marks, rounds);
     });
-    println!("{reads} reads");
-    assert!(reads > 100);
+    println!("{marks:?}");
 }
 
 #[test]
