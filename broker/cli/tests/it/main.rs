@@ -44,6 +44,7 @@ fn run(args: &[&str]) -> Ran {
     run_with(args, None, b"")
 }
 
+/// Runs to the end, or fails the test when that does not come.
 fn run_with(args: &[&str], url: Option<&str>, stdin: &[u8]) -> Ran {
     let mut child = command(args, url)
         .stdin(Stdio::piped())
@@ -55,7 +56,14 @@ fn run_with(args: &[&str], url: Option<&str>, stdin: &[u8]) -> Ran {
     let stdin = stdin.to_vec();
     // A command that does not read its input closes it.
     let feed = std::thread::spawn(move || drop(to.write_all(&stdin)));
-    let output = child.wait_with_output().unwrap();
+    let id = child.id();
+    let (done, ended) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || drop(done.send(child.wait_with_output())));
+    let output = ended.recv_timeout(server::DEADLINE).unwrap_or_else(|_late| {
+        server::send("KILL", id);
+        panic!("{args:?} does not end: {:?}", ended.recv_timeout(server::DEADLINE));
+    });
+    let output = output.unwrap();
     feed.join().unwrap();
     output.into()
 }
