@@ -259,3 +259,68 @@ fn p15_a_read_that_fails_fails_alone() {
     world.step(Step::Reopen).unwrap();
     world.read_all();
 }
+
+/// A fault that a life of the log may meet.
+fn any_fault(dice: &mut Dice) -> Fault {
+    let kind = if dice.one_in(3) { ErrorKind::StorageFull } else { ErrorKind::Other };
+    let (op, effect) = match dice.below(6) {
+        0 => (Op::Write, Effect::ErrorAfter(kind, dice.index(3_000))),
+        1 => (Op::Sync, Effect::Error(kind)),
+        2 => (Op::Sync, Effect::ForgetWrites(kind)),
+        3 => (Op::SyncDir, Effect::Error(kind)),
+        4 => (Op::Allocate, Effect::Error(kind)),
+        _ => (Op::Rename, Effect::Error(kind)),
+    };
+    Fault::new(op, effect).after(dice.below(60)).times(1 + dice.below(2))
+}
+
+#[test]
+fn p01_confirmed_blocks_survive_many_lives_of_faults_and_crashes() {
+    // Goal: faults and crashes on top of each other. How: each life meets some fault and ends somewhere: the process dies and
+    // the cache lives on, or is dropped, or the power goes; the next life takes over, with one model through all of them.
+    let seed = seed();
+    let mut dice = Dice::new(seed);
+    for round in 0..30 * depth() {
+        let mut disk = SimDisk::new(seed ^ round);
+        let mut model = crate::model::Model::default();
+        let mut label = format!("seed={seed} round={round}");
+        for _ in 0..6 {
+            let fault = any_fault(&mut dice);
+            let so_far = label.clone();
+            let _label = Label(&so_far);
+            let mut world = World::on(disk, model, dice.roll());
+            world.disk.fail(fault.clone());
+            if dice.one_in(2) {
+                world.disk.crash_at(world.disk.changes() + 1 + dice.below(150));
+            }
+            if world.open().is_ok() {
+                for step in script(dice.roll(), 25) {
+                    let result = world.step(step);
+                    if result.is_err() && (step != Step::Checkpoint || world.log.is_none()) {
+                        break;
+                    }
+                }
+            }
+            world.die();
+            let end = dice.below(4);
+            disk = match end {
+                0 => world.disk.restart(),
+                1 => {
+                    let disk = world.disk.restart();
+                    disk.evict();
+                    disk
+                }
+                _ => {
+                    let mut images = world.disk.crash_images(6);
+                    images.swap_remove(dice.index(images.len()))
+                }
+            };
+            model = world.model().clone();
+            label = format!("{label} / {fault:?} end={end}");
+        }
+        let _label = Label(&label);
+        let mut last = World::on(disk, model, 1);
+        last.open().unwrap();
+        last.read_all();
+    }
+}
