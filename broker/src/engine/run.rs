@@ -124,20 +124,20 @@ impl Driver {
 
     fn on_inputs(&mut self, first: Input) {
         let now = self.clock.now();
-        let mut input = first;
-        for _ in 0..INPUTS_PER_TURN {
+        let mut next = Some(first);
+        let mut left = INPUTS_PER_TURN;
+        while let Some(input) = next {
             if let Input::Checkpointed(result) = input {
                 self.on_checkpointed(result, now);
             } else {
                 self.core.on_input(input, now);
             }
-            if !self.core.has_room() {
-                return;
-            }
-            match self.inputs.try_recv() {
-                Ok(next) => input = next,
-                Err(_empty) => return,
-            }
+            left -= 1;
+            // ORDER: take one out of the channel only when it will be handled; it is nowhere else.
+            next = match left > 0 && self.core.has_room() {
+                true => self.inputs.try_recv().ok(),
+                false => None,
+            };
         }
     }
 
