@@ -13,7 +13,7 @@
 //! # async fn ship(_: &Order) -> Result<(), std::io::Error> { Ok(()) }
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), posthaste::Error> {
-//! let client = Client::connect("memory:").await?;
+//! let client = Client::connect("memory:").await?; // or "posthaste://localhost"
 //! let orders = client.queue(ORDERS);
 //! orders.declare().max_attempts(8).await?;
 //! orders.publish(&Order { id: 7 }).key("customer-42").await?; // stored, on disk
@@ -33,6 +33,11 @@
 //!
 //! A broken connection is repaired by the client: publishes that were under way are sent again and
 //! stored once, consumers go on. What the client cannot know it says: see [`ErrorKind::Indeterminate`].
+//!
+//! # Features
+//!
+//! - `json` (default): payloads of contracts travel as JSON through serde.
+//! - `embedded`: the URLs `memory:` and `embedded:./folder`, a broker inside the process.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -210,6 +210,30 @@ async fn a_consumer_goes_on_with_the_next_connection() {
     peer.deliver(channel, delivery(2, vec![again])).await;
     let job = take(&mut consumer).await;
     assert_eq!((&job.payload()[..], job.redelivered()), (&b"a"[..], true));
+    // What is renewed from here on is of this connection only.
+    let renewal = loop {
+        if let Request::Extend { items, .. } = peer.next().await.request {
+            break items;
+        }
+    };
+    assert_eq!(renewal, [held(0, 2, 2)]);
+    job.ack().await.unwrap();
+    assert_eq!(peer.settle().await.2[0].held, held(0, 1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_prefetched_from_a_broken_connection_is_not_delivered() {
+    let (mut fake, mut peer, _client, mut consumer, channel) = consuming(64).await;
+    peer.deliver(channel, delivery(1, vec![piece("q", 0, &["old"])])).await;
+    settle_down().await;
+    drop(peer);
+    let mut peer = fake.accept().await;
+    let (channel, _) = peer.open_consumer(LEASE_MS).await;
+    let again = Piece { redelivered: true, ..piece("q", 0, &["new"]) };
+    peer.deliver(channel, delivery(2, vec![again])).await;
+    settle_down().await;
+    let job = take(&mut consumer).await;
+    assert_eq!(job.payload(), "new");
     job.ack().await.unwrap();
     assert_eq!(peer.settle().await.2[0].held, held(0, 1, 2));
 }

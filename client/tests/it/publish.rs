@@ -263,6 +263,11 @@ async fn a_batch_lingers_for_company_and_a_flush_does_not() {
     assert_eq!(begun.elapsed().as_millis(), 0);
     peer.confirm(3, 1, 3).await;
     assert_eq!(flushing.await.unwrap().unwrap().confirmed, 1);
+
+    let begun = Instant::now();
+    let _fifth = producer.send(&body("e")).await.unwrap();
+    peer.publish().await;
+    assert!(begun.elapsed() >= linger, "one flush is not for ever");
 }
 
 #[tokio::test(start_paused = true)]
