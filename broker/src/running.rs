@@ -2,25 +2,19 @@
 
 use crate::config::Config;
 use crate::engine::core::Core;
-use crate::engine::input::Input;
 use crate::engine::metrics::Handles;
-use crate::engine::run::{Checkpoints, Clock, Driver, EngineError};
+use crate::engine::run::{Clock, Driver, EngineError};
 use crate::engine::start::{OpenError, Ready, open};
 use crate::listen::Door;
 use posthaste_protocol::request::Kind;
 use posthaste_protocol::response::Description;
+use posthaste_storage::RecoveryReport;
 use posthaste_storage::disk::{Disk, RealDisk, SimDisk};
-use posthaste_storage::{RecoveryReport, writer};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-/// Chunks that wait for the engine; together with the ingest budget this bounds memory.
-const INPUTS_MAX: usize = 1_024;
-/// Blocks that are done and not yet applied.
-const COMMITTED_MAX: usize = 4;
 
 /// Why a broker did not start.
 #[derive(Debug, thiserror::Error)]
@@ -73,33 +67,13 @@ impl Running {
     ) -> Result<Running, StartError> {
         let mut clock = Clock::new();
         let ready = open_store(config, clock.now().wall_ms).await?;
-        let Ready { core, writer, keeper, report, directory } = ready;
-        clock.not_before(core.shard().time_ms());
-        let summary = summary_of(&core, &report);
-        let applied = core.log().committed();
-        let (sender, inputs) = mpsc::channel::<Input>(INPUTS_MAX);
-        let (on_done, committed) = mpsc::channel(COMMITTED_MAX);
-        let commits = writer::spawn(writer, move |done| {
-            // At most two blocks are under way, so there is room; a stopped engine needs nothing.
-            drop(on_done.try_send(done));
-        })
-        .map_err(|error| StartError::System(error.to_string()))?;
+        clock.not_before(ready.core.shard().time_ms());
+        let summary = summary_of(&ready.core, &ready.report);
+        let (report, directory) = (ready.report.clone(), Arc::clone(&ready.directory));
         let stop = CancellationToken::new();
-        let door =
-            Door::new(config.limits.clone(), report.store, sender.clone(), Arc::clone(&directory));
-        let driver = Driver {
-            core,
-            clock,
-            inputs,
-            sender,
-            commits,
-            committed,
-            keeper,
-            handles,
-            stop: stop.clone(),
-            applied,
-            checkpoints: Checkpoints::default(),
-        };
+        let (driver, sender) = Driver::new(ready, clock, handles, stop.clone())
+            .map_err(|error| StartError::System(error.to_string()))?;
+        let door = Door::new(config.limits.clone(), report.store, sender, directory);
         let (health_sender, health) = watch::channel(Health::Running);
         tokio::spawn(async move {
             let ended = match driver.run().await {

@@ -223,6 +223,12 @@ pub struct Body {
 }
 
 impl Body {
+    /// How many runs and commands it has.
+    #[must_use]
+    pub fn entries(&self) -> u32 {
+        self.entries
+    }
+
     /// Bytes of the body.
     #[must_use]
     pub fn len(&self) -> usize {

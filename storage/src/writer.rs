@@ -127,11 +127,17 @@ impl LogWriter {
         Ok(block)
     }
 
-    /// Writes a block without entries, so that the last real one has a later witness. Nothing to do if it has one.
+    /// Writes a block without entries, so that the last real one has a later witness. Nothing to do if it has one. At the end of
+    /// a segment the next one is opened instead; with no space for that, the witness waits for the next block.
     pub fn beacon(&mut self) -> Result<(), StorageError> {
         self.store().poison.check()?;
-        if self.is_witnessed || !self.has_room(0, 0) {
+        if self.is_witnessed {
             return Ok(());
+        }
+        if !self.has_room(0, 0) {
+            return self
+                .roll()
+                .or_else(|error| if error.is_no_space() { Ok(()) } else { Err(error) });
         }
         let header = self.tip.local(BEACON, self.here(), self.here(), &[]);
         self.append(&header, &[])?;

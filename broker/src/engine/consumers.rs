@@ -29,7 +29,7 @@ impl Core {
             Request::Settle { confirm, items } => {
                 let SettleResult { commands, stale } = self.shard.settle(who, &items, now.wall_ms);
                 for command in commands {
-                    self.open.command(command);
+                    self.open.command(&command);
                 }
                 if confirm {
                     let response = Response::Settled { stale };
@@ -138,7 +138,7 @@ impl Core {
         };
         if found.consumers.remove(&channel).is_some() {
             for command in self.shard.detach(consumer(connection, channel), now.wall_ms) {
-                self.open.command(command);
+                self.open.command(&command);
             }
         }
     }

@@ -158,7 +158,7 @@ impl Core {
     /// Time passes: leases end, delays end, tired groups wake.
     pub(crate) fn on_time(&mut self, now: Now) {
         for command in self.shard.expire(now.mono_ms, now.wall_ms) {
-            self.open.command(command);
+            self.open.command(&command);
         }
         self.shard.wake_delayed(now.wall_ms);
         let due = self.resting.extract_if(.., |(at, _)| *at <= now.mono_ms);
@@ -283,7 +283,7 @@ impl Core {
                 && floor > topic.first_offset
                 && let Some(command) = self.shard.admit_trim(topic.stream, floor)
             {
-                self.open.command(command);
+                self.open.command(&command);
             }
         }
     }

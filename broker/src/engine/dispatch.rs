@@ -170,7 +170,7 @@ impl Core {
     fn give_up(&mut self, group: GroupId, offset: u64, count: u64) {
         self.shard.park(group);
         let command = self.shard.lost(group, offset, count);
-        self.open.command(command);
+        self.open.command(&command);
         self.open.waiting.afters.push(After::Unpark { group });
     }
 

@@ -1,7 +1,8 @@
 //! The block that is being filled while the one before it is being synced.
 //!
 //! Runs keep arrival order inside a stream, so offsets given at admission are the offsets in the
-//! log. Commands follow the runs, in the order they were admitted.
+//! log. Commands follow the runs, in the order they were admitted. Commands that are too many for
+//! one block go on in the next; what was promised for them waits for the last.
 
 use super::input::ConnectionId;
 use crate::shard::command::Command;
@@ -9,11 +10,15 @@ use crate::shard::effects::{GroupId, StreamId};
 use bytes::Bytes;
 use posthaste_protocol::{Request, Response};
 use posthaste_storage::{Body, BodyBuilder};
+use std::collections::VecDeque;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Body bytes at which no more input is taken until the block before is committed.
 pub(super) const TARGET_BYTES: usize = 1 << 20;
-/// What entries and alignment may add to one batch.
+/// LIMIT: bytes of commands in one block. With the runs of one chunk above [`TARGET_BYTES`] and one
+/// command of the largest kind they stay below the largest block of the log.
+const COMMANDS_BYTES_MAX: usize = 1 << 20;
+/// What entries and alignment may add to one batch or command.
 const RUN_OVERHEAD: usize = 64;
 
 /// A publish that waits for its block.
@@ -61,6 +66,19 @@ struct OpenRun {
     batch: Bytes,
 }
 
+/// A command as it is logged.
+#[derive(Debug)]
+struct Encoded {
+    kind: u8,
+    payload: Vec<u8>,
+}
+
+impl Encoded {
+    fn bytes(&self) -> usize {
+        self.payload.len() + RUN_OVERHEAD
+    }
+}
+
 /// What waits for one block.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
@@ -73,7 +91,7 @@ pub(super) struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct OpenBlock {
     runs: Vec<OpenRun>,
-    commands: Vec<Command>,
+    commands: VecDeque<Encoded>,
     bytes: usize,
     pub(super) waiting: Waiting,
 }
@@ -98,16 +116,19 @@ impl OpenBlock {
         self.runs.push(OpenRun { stream, base_offset, records, batch });
     }
 
-    pub(super) fn command(&mut self, command: Command) {
-        self.bytes += RUN_OVERHEAD;
-        self.commands.push(command);
+    pub(super) fn command(&mut self, command: &Command) {
+        let mut payload = Vec::new();
+        command.encode(&mut payload);
+        let encoded = Encoded { kind: command.kind(), payload };
+        self.bytes += encoded.bytes();
+        self.commands.push_back(encoded);
     }
 
     pub(super) fn hold(&mut self, budget: OwnedSemaphorePermit) {
         self.waiting.budgets.push(budget);
     }
 
-    /// Encodes the block and leaves an empty one behind.
+    /// Encodes the block. What remains open are commands that found no place in it, if any.
     pub(super) fn seal(&mut self) -> (Body, Waiting) {
         // Stable: arrival order inside a stream is offset order.
         if !self.runs.is_sorted_by_key(|run| run.stream) {
@@ -121,15 +142,55 @@ impl OpenBlock {
             batches.extend(runs.iter().map(|run| run.batch.clone()));
             body.run(first.stream, first.base_offset, records, &batches);
         }
-        let mut payload = Vec::new();
-        for command in &self.commands {
-            payload.clear();
-            command.encode(&mut payload);
-            body.command(command.kind(), &payload);
-        }
         self.runs.clear();
-        self.commands.clear();
-        self.bytes = 0;
-        (body.finish(), std::mem::take(&mut self.waiting))
+        let mut left = COMMANDS_BYTES_MAX;
+        while let Some(command) = self.commands.pop_front_if(|_| left > 0) {
+            left = left.saturating_sub(command.bytes());
+            body.command(command.kind, &command.payload);
+        }
+        self.bytes = self.commands.iter().map(Encoded::bytes).sum();
+        let mut waiting = std::mem::take(&mut self.waiting);
+        if !self.commands.is_empty() {
+            self.waiting.afters = std::mem::take(&mut waiting.afters);
+        }
+        (body.finish(), waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::command::{Cause, End, Settlement};
+    use crate::shard::effects::{GroupId, Range};
+
+    fn dead(offset: u64) -> Command {
+        Command::Settle(Settlement {
+            group: GroupId(1),
+            end: End::Dead { reason: "r".repeat(1_000) },
+            cause: Cause::Consumer,
+            ranges: vec![Range { first: offset, end: offset + 1 }],
+        })
+    }
+
+    #[test]
+    fn too_many_commands_for_a_block_go_on_in_the_next_and_promises_wait_for_the_last() {
+        const COMMANDS: u64 = 20_000;
+        let mut open = OpenBlock::default();
+        for offset in 0..COMMANDS {
+            open.command(&dead(offset));
+        }
+        open.waiting.afters.push(After::Finish { connection: 1 });
+        assert!(open.is_full(), "no more input until this is written");
+        let (mut entries, mut blocks) = (0, 0);
+        while open.has_entries() {
+            let (body, waiting) = open.seal();
+            entries += u64::from(body.entries());
+            blocks += 1;
+            assert!(body.len() < COMMANDS_BYTES_MAX + (4 << 10), "{} bytes", body.len());
+            assert_eq!(waiting.afters.is_empty(), open.has_entries(), "block {blocks}");
+        }
+        assert_eq!(entries, COMMANDS);
+        assert!(blocks > 10, "{blocks} blocks");
+        assert!(!open.is_full(), "room again");
     }
 }

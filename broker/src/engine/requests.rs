@@ -164,7 +164,7 @@ impl Core {
                 }
                 _ => {}
             }
-            self.open.command(command);
+            self.open.command(&command);
         }
         self.say_after(asked.connection, asked.channel, asked.corr, response);
     }
@@ -346,7 +346,7 @@ impl Core {
         request: Request,
     ) {
         if let Some(command) = command {
-            self.open.command(command);
+            self.open.command(&command);
         }
         self.open.waiting.afters.push(After::Attach {
             connection: asked.connection,

@@ -4,6 +4,7 @@ use super::Now;
 use super::core::Core;
 use super::input::Input;
 use super::metrics::Handles;
+use super::start::Ready;
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_storage::writer::CommitHandle;
 use posthaste_storage::{Block, LogKeeper, Lsn, StorageError};
@@ -12,6 +13,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// Chunks that wait for the engine; together with the ingest budget this bounds memory.
+const INPUTS_MAX: usize = 1_024;
+/// Blocks that are done and not yet applied.
+const COMMITTED_MAX: usize = 4;
 /// Inputs taken per turn before commits and deliveries are looked at.
 const INPUTS_PER_TURN: usize = 64;
 /// Retention and metrics.
@@ -68,23 +73,23 @@ fn micros(duration: Duration) -> u64 {
 /// The engine as a task.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    pub(crate) core: Core,
-    pub(crate) clock: Clock,
-    pub(crate) inputs: mpsc::Receiver<Input>,
+    core: Core,
+    clock: Clock,
+    inputs: mpsc::Receiver<Input>,
     /// For what comes back from the I/O pool.
-    pub(crate) sender: mpsc::Sender<Input>,
-    pub(crate) commits: CommitHandle,
-    pub(crate) committed: mpsc::Receiver<Result<Arc<Block>, StorageError>>,
-    pub(crate) keeper: LogKeeper,
-    pub(crate) handles: Option<Handles>,
-    pub(crate) stop: CancellationToken,
-    pub(crate) applied: Lsn,
-    pub(crate) checkpoints: Checkpoints,
+    sender: mpsc::Sender<Input>,
+    commits: CommitHandle,
+    committed: mpsc::Receiver<Result<Arc<Block>, StorageError>>,
+    keeper: LogKeeper,
+    handles: Option<Handles>,
+    stop: CancellationToken,
+    applied: Lsn,
+    checkpoints: Checkpoints,
 }
 
 /// When the next checkpoint may start.
 #[derive(Debug, Default)]
-pub(crate) struct Checkpoints {
+struct Checkpoints {
     is_running: bool,
     is_dirty: bool,
     not_before_ms: u64,
@@ -92,6 +97,39 @@ pub(crate) struct Checkpoints {
 }
 
 impl Driver {
+    /// Starts the log thread of an opened store. What is sent to the engine goes through the sender.
+    ///
+    /// *Errors*: the system has no thread left.
+    pub(crate) fn new(
+        ready: Ready,
+        clock: Clock,
+        handles: Option<Handles>,
+        stop: CancellationToken,
+    ) -> std::io::Result<(Driver, mpsc::Sender<Input>)> {
+        let Ready { core, writer, keeper, .. } = ready;
+        let applied = core.log().committed();
+        let (sender, inputs) = mpsc::channel(INPUTS_MAX);
+        let (on_done, committed) = mpsc::channel(COMMITTED_MAX);
+        let commits = posthaste_storage::writer::spawn(writer, move |done| {
+            // At most two blocks are under way, so there is room; a stopped engine needs nothing.
+            drop(on_done.try_send(done));
+        })?;
+        let driver = Driver {
+            core,
+            clock,
+            inputs,
+            sender: sender.clone(),
+            commits,
+            committed,
+            keeper,
+            handles,
+            stop,
+            applied,
+            checkpoints: Checkpoints::default(),
+        };
+        Ok((driver, sender))
+    }
+
     /// Runs until asked to stop, or until the log fails.
     pub(crate) async fn run(mut self) -> Result<(), EngineError> {
         let mut tick = tokio::time::interval(TICK);

@@ -66,6 +66,10 @@ pub(crate) fn open(
     let Opened { mut writer, reader, keeper, report } = opened;
     shard.set_incarnation(report.epoch);
     log_start(&mut writer, &mut shard, report.clean, wall_ms)?;
+    if !report.damaged.is_empty() {
+        // The operator has accepted the loss once: the next start must not meet the same damage in its replay.
+        keeper.checkpoint(reader.committed(), &shard.checkpoint(), &shard.floors())?;
+    }
     let directory = Arc::new(Directory::default());
     fill(&directory, &shard);
     let core = Core::new(shard, reader, Arc::clone(&directory));

@@ -234,13 +234,15 @@ pub(crate) fn torn_extent(segment: &Segment, from: u32, to: u32) -> Result<u32, 
     Ok(if end < checked { end - from } else { 0 })
 }
 
-/// Whether any sector of a file whose identity is lost looks like a block of a segment after `seq`.
+/// Whether any sector of a file whose identity is lost looks like a block of a segment after `seq`. The OPEN block proves
+/// nothing: torn, it was never followed by anything, and the file may since have been about to start another life.
 pub(crate) fn claims_later_blocks(
     segment: &Segment,
     seq: u32,
     to: u32,
 ) -> Result<bool, StorageError> {
-    let found = sectors(segment, SEGMENT_HEADER_BYTES, to, |at, sector| {
+    let from = SEGMENT_HEADER_BYTES + BLOCK_ALIGN as u32;
+    let found = sectors(segment, from, to, |at, sector| {
         let (lsn, _) = BlockHeader::claim(sector)?;
         (lsn.offset() == at && lsn.seq() > seq).then_some(())
     })?;
