@@ -202,7 +202,7 @@ async fn lines(
                 true => producer.send(&line).await,
                 false => producer.send_with(&line, properties).await,
             };
-            drop(sent.map_err(|error| refused(error, &args.dest, false))?);
+            drop(sent.map_err(|error| refused_line(error, &args.dest, bar.lines + 1))?);
             bar.lines += 1;
         }
         bar.draw();
@@ -247,6 +247,13 @@ fn refused(error: PublishError, dest: &str, single: bool) -> Failure {
         return failure.step("create", format!("posthaste queue set {dest}"));
     }
     failure
+}
+
+/// The same for one of many lines; only a line that is itself at fault has a number, any other error may be an earlier one's.
+fn refused_line(error: PublishError, dest: &str, number: u64) -> Failure {
+    let is_its_own = error.kind() == ErrorKind::TooLarge;
+    let failure = refused(error, dest, false);
+    if is_its_own { failure.note(format!("it is line {number} of the input.")) } else { failure }
 }
 
 /// Progress of a long input on stderr, if that is a terminal.

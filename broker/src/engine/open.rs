@@ -144,7 +144,9 @@ impl OpenBlock {
         }
         self.runs.clear();
         let mut left = COMMANDS_BYTES_MAX;
-        while let Some(command) = self.commands.pop_front_if(|_| left > 0) {
+        while left > 0
+            && let Some(command) = self.commands.pop_front()
+        {
             left = left.saturating_sub(command.bytes());
             body.command(command.kind, &command.payload);
         }

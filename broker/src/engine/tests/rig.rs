@@ -62,9 +62,13 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn open(disk: &SimDisk, now: Now) -> Result<Rig, OpenError> {
+        Rig::open_with(disk, now, small_options())
+    }
+
+    pub(super) fn open_with(disk: &SimDisk, now: Now, options: Options) -> Result<Rig, OpenError> {
         let disk = Arc::new(disk.clone());
         let Ready { core, writer, keeper, report, .. } =
-            open(disk, Path::new("data"), small_options(), now.wall_ms)?;
+            open(disk, Path::new("data"), options, now.wall_ms)?;
         let applied = core.log().committed();
         let drains = BTreeMap::new();
         Ok(Rig { core, report, writer, keeper, applied, now, drains, next_connection: 1 })
