@@ -21,6 +21,9 @@ mod error;
 mod fields;
 mod footer;
 mod format;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
 mod index;
 mod janitor;
 mod keeper;

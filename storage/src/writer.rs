@@ -19,6 +19,7 @@ use crate::footer::{self, footer_bytes};
 use crate::index::RunIndex;
 use crate::locks::write;
 use crate::lsn::Lsn;
+use crate::options::Options;
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment};
 use crate::slots::{Room, Spare};
 use crate::store::{Running, Store};
@@ -30,6 +31,9 @@ pub use commits::{CommitHandle, Refused, spawn};
 
 /// Kept free at the end of a segment for the ROLL or SEAL block.
 const LAST_BLOCK_BYTES: u64 = BLOCK_ALIGN;
+/// How far zeros are written behind a small block in space that was never written: to sync a place for the first time takes
+/// the file system half as long again, and now and then a commit of its journal.
+const ZEROS_AHEAD: u64 = 256 << 10;
 static ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
 
 /// The end of the log: what the next block follows.
@@ -71,6 +75,8 @@ pub struct LogWriter {
     active: Segment,
     /// Where the next block goes. Everything before is durable.
     at: u32,
+    /// Up to here the active segment was written before, if only with zeros.
+    written: u32,
     /// What the footer of the active segment takes so far.
     footer_bytes: u64,
     tip: Tip,
@@ -79,8 +85,17 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    pub(crate) fn new(running: Arc<Running>, active: Segment, at: u32, tip: Tip) -> Self {
-        Self { running, active, at, footer_bytes: footer_bytes(0, 0, 0), tip, is_witnessed: true }
+    pub(crate) fn new(running: Arc<Running>, spare: Spare, at: u32, tip: Tip) -> Self {
+        let written = written(&spare, at, &running.store.options);
+        Self {
+            running,
+            active: spare.segment,
+            at,
+            written,
+            footer_bytes: footer_bytes(0, 0, 0),
+            tip,
+            is_witnessed: true,
+        }
     }
 
     fn store(&self) -> &Store {
@@ -151,7 +166,7 @@ impl LogWriter {
         self.store().poison.check()?;
         let header = self.tip.local(BEACON | SEAL, self.here(), self.here(), &[]);
         let index = self.index_behind(header.end().offset());
-        write_block(&self.active, &header, &[], &index)
+        write_block(&self.active, &header, &[], Behind::Index(&index))
             .map_err(|error| self.store().poison.with(error))?;
         self.at = header.end().offset();
         self.note_end();
@@ -202,10 +217,21 @@ impl LogWriter {
 
     /// Writes and syncs one block at the end; an error is final.
     fn append(&mut self, header: &BlockHeader, body: &[u8]) -> Result<(), StorageError> {
-        write_block(&self.active, header, body, &[])
+        let until = self.zeros_until(header);
+        write_block(&self.active, header, body, Behind::Zeros(until))
             .map_err(|error| self.store().poison.with(error))?;
         self.at = header.end().offset();
+        self.written = self.written.max(until);
         Ok(())
+    }
+
+    /// Where the zeros behind a block end: at its page, which is then never read before it is written, or some pages on.
+    fn zeros_until(&self, header: &BlockHeader) -> u32 {
+        let end = u64::from(header.end().offset());
+        let is_new = end > u64::from(self.written);
+        let is_small = u64::from(header.padded_len) < ZEROS_AHEAD / 4;
+        let until = round_up(end, if is_new && is_small { ZEROS_AHEAD } else { PAGE });
+        u32::try_from(until).unwrap_or(u32::MAX).min(self.active.id.size)
     }
 
     /// Tells readers and the catalogue that local blocks follow the last real one.
@@ -240,6 +266,7 @@ impl LogWriter {
             catalogue.freeze(seq, end);
             catalogue.segments.insert(spare.segment.id.seq, growing(&spare, at, self.tip.time_ms));
         }
+        self.written = written(&spare, at, &store.options);
         self.active = spare.segment;
         self.at = at;
         self.footer_bytes = footer_bytes(0, 0, 0);
@@ -289,8 +316,24 @@ pub(crate) fn open_block(
     let body = mark.encode();
     let lsn = Lsn::new(segment.id.seq, SEGMENT_HEADER_BYTES);
     let header = tip.local(OPEN, lsn, prev_end, &body);
-    write_block(segment, &header, &body, &[])?;
-    Ok(header.end().offset())
+    let end = header.end().offset();
+    let page = round_up(u64::from(end), PAGE) as u32;
+    write_block(segment, &header, &body, Behind::Zeros(page))?;
+    Ok(end)
+}
+
+/// Up to where a segment that is about to be filled counts as written.
+fn written(spare: &Spare, at: u32, options: &Options) -> u32 {
+    if spare.is_written || !options.prewrite { spare.segment.id.size } else { at }
+}
+
+/// What is written right behind a block, together with it.
+#[derive(Debug, Clone, Copy)]
+enum Behind<'a> {
+    /// Zeros up to here: free space.
+    Zeros(u32),
+    /// The index of the segment that ends here.
+    Index(&'a [u8]),
 }
 
 /// Writes and syncs one block, and what is to stand right behind it.
@@ -298,18 +341,25 @@ fn write_block(
     segment: &Segment,
     header: &BlockHeader,
     body: &[u8],
-    behind: &[u8],
+    behind: Behind<'_>,
 ) -> Result<(), StorageError> {
     let at = header.lsn.offset();
     assert_eq!(header.lsn.seq(), segment.id.seq, "a block goes into the segment of its place");
-    let end = u64::from(header.end().offset());
-    let used = u64::from(at) + (HEADER_BYTES + body.len()) as u64;
-    // Zeros up to the end of the page: the rest of it is free, and a page that is written whole is never read first.
-    let filled =
-        if behind.is_empty() { round_up(end, PAGE).min(u64::from(segment.id.size)) } else { end };
-    let padding = (filled.saturating_sub(used) as usize).min(ZEROS.len());
+    let end = header.end().offset();
+    let used = at + (HEADER_BYTES + body.len()) as u32;
+    let (until, index) = match behind {
+        Behind::Zeros(until) => (until.min(segment.id.size).max(end), &[][..]),
+        Behind::Index(index) => (end, index),
+    };
     let head = header.encode(segment.id.seed());
-    let parts = [&head, body, &ZEROS[..padding], behind].map(IoSlice::new);
+    let mut parts = vec![IoSlice::new(&head), IoSlice::new(body)];
+    let mut left = until.saturating_sub(used) as usize;
+    while left > 0 {
+        let zeros = &ZEROS[..left.min(ZEROS.len())];
+        parts.push(IoSlice::new(zeros));
+        left -= zeros.len();
+    }
+    parts.push(IoSlice::new(index));
     segment.write_synced("append to", &parts, at)
 }
 

@@ -80,7 +80,7 @@ pub(super) fn run(opening: Opening, replayed: Replayed) -> Result<Opened, Storag
     };
     let running = Arc::new(Running::start(store)?);
     Ok(Opened {
-        writer: LogWriter::new(Arc::clone(&running), spare.segment, at, tip),
+        writer: LogWriter::new(Arc::clone(&running), spare, at, tip),
         reader: LogReader::new(Arc::clone(&running)),
         keeper: LogKeeper::new(running),
         report,

@@ -274,3 +274,25 @@ fn log_thread_answers_with_errors_after_the_first_failed_sync() {
     assert!(matches!(handle.shutdown(), Err(StorageError::Poisoned)));
     assert_eq!(reader.committed(), end);
 }
+
+#[test]
+fn space_that_was_never_written_is_zeroed_ahead_of_small_blocks_once() {
+    let options = Options {
+        segment_bytes: 1 << 20,
+        segment_bytes_max: 1 << 20,
+        block_bytes_max: 512 << 10,
+        prewrite: true,
+        ..options()
+    };
+    let mut opened = open_with(&SimDisk::memory(), options);
+    let writer = &mut opened.writer;
+    writer.commit(1, body(0, 500)).unwrap();
+    assert_eq!(u64::from(writer.written), ZEROS_AHEAD);
+    writer.commit(1, body(1, 500)).unwrap();
+    assert_eq!(u64::from(writer.written), ZEROS_AHEAD, "what was zeroed is not zeroed again");
+    writer.commit(1, body(2, 300 << 10)).unwrap();
+    let behind = writer.written - writer.at;
+    assert!(u64::from(behind) < PAGE, "a large block takes {behind} bytes with it");
+    writer.commit(1, body(3, 500)).unwrap();
+    assert_eq!(u64::from(writer.written), 2 * ZEROS_AHEAD);
+}
