@@ -12,6 +12,8 @@ pub struct TestBroker {
     scratch: Scratch,
     listen: String,
     extra: Vec<String>,
+    /// The program that runs it, with arguments; empty: it is run directly.
+    through: Vec<String>,
     running: Option<Running>,
 }
 
@@ -63,8 +65,14 @@ impl TestBroker {
             scratch: Scratch::new(name),
             listen: "127.0.0.1:0".to_owned(),
             extra: extra.iter().map(|&argument| argument.to_owned()).collect(),
+            through: Vec::new(),
             running: None,
         }
+    }
+
+    /// From the next start on, it is run by another program, which must become it.
+    pub fn run_through(&mut self, through: &[&str]) {
+        self.through = through.iter().map(|&word| word.to_owned()).collect();
     }
 
     /// Starts it again on the same directory and the same port.
@@ -86,7 +94,14 @@ impl TestBroker {
     /// When the log cannot be opened.
     pub fn serve(&self) -> Command {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path());
-        let mut command = Command::new(binary::posthaste());
+        let mut command = match self.through.split_first() {
+            None => Command::new(binary::posthaste()),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary::posthaste());
+                command
+            }
+        };
         command.arg("serve").arg("--data").arg(self.data_dir());
         command.args(["--http", "127.0.0.1:0", "--ready-fd", "1"]);
         if !self.extra.iter().any(|argument| argument == "--listen") {
@@ -125,9 +140,17 @@ impl TestBroker {
     /// # Panics
     /// When it cannot be run.
     pub fn start_and_kill(&mut self, delay: Duration) {
+        self.start_and_kill_after(|| std::thread::sleep(delay));
+    }
+
+    /// Starts it and kills it when `fault` has happened to it.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    pub fn start_and_kill_after(&mut self, fault: impl FnOnce()) {
         let child = self.serve().stdout(Stdio::null()).spawn();
         let mut child = child.expect("posthaste can be run");
-        std::thread::sleep(delay);
+        fault();
         child.kill().expect("a child can be killed");
         child.wait().expect("a killed child ends");
     }

@@ -3,7 +3,6 @@
 //! Nothing here looks inside the broker. A test starts the binary that a user starts, talks to it over
 //! TCP or through the command line, kills it as a power cut of the process would, and judges what it
 //! observed from outside.
-#![forbid(unsafe_code)]
 
 pub mod binary;
 pub mod broker;
@@ -14,6 +13,8 @@ pub mod random;
 pub mod raw;
 pub mod scratch;
 pub mod text;
+pub mod told;
+pub mod volume;
 pub mod wait;
 
 pub use broker::{Exit, TestBroker};
@@ -21,4 +22,5 @@ pub use checking::Checking;
 pub use random::Random;
 pub use raw::Raw;
 pub use scratch::Scratch;
+pub use volume::{Cut, FileSystem, Volume};
 pub use wait::eventually;

@@ -11,5 +11,6 @@ mod operate;
 mod publish;
 mod readme;
 mod redelivery;
+mod rigs;
 mod startup;
 mod tidy;

@@ -1,0 +1,100 @@
+//! What rigs stand on: a broker whose data lies on a volume, and counts from the environment.
+
+use posthaste_tests::history::Verdict;
+use posthaste_tests::{Checking, FileSystem, TestBroker, Volume, eventually, told};
+use std::ops::{Deref, DerefMut};
+use std::process::Command;
+
+/// A broker with its data on a volume of its own. Goes in order: broker, mount, directories.
+pub(super) struct OnVolume {
+    pub(super) broker: TestBroker,
+    pub(super) volume: Volume,
+}
+
+impl OnVolume {
+    /// The volume, with no broker running yet; `None`: this machine cannot, which was said.
+    pub(super) fn make(rig: &str, kind: FileSystem, mib: u64) -> Option<OnVolume> {
+        let broker = TestBroker::prepare(&rig.replace(' ', "-"), &[]);
+        match Volume::make(kind, mib, &broker.data_dir()) {
+            Ok(volume) => Some(OnVolume { broker, volume }),
+            Err(why) => {
+                told::skipped(&format!("{rig} on {}", kind.name()), &why);
+                None
+            }
+        }
+    }
+
+    /// Kills the broker, unless it has ended by itself.
+    pub(super) fn end(&mut self) {
+        if self.broker.is_running() {
+            self.broker.kill();
+        }
+    }
+}
+
+impl Drop for OnVolume {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Deref for OnVolume {
+    type Target = TestBroker;
+
+    fn deref(&self) -> &TestBroker {
+        &self.broker
+    }
+}
+
+impl DerefMut for OnVolume {
+    fn deref_mut(&mut self) -> &mut TestBroker {
+        &mut self.broker
+    }
+}
+
+/// A number from the environment.
+pub(super) fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+/// Waits until messages are confirmed and acked that were not before.
+pub(super) fn work_goes_on(checking: &mut Checking, label: &str) {
+    let (confirmed, acked) = checking.progress();
+    eventually(&format!("work goes on {label}"), || {
+        checking.assert_alive();
+        let (more_confirmed, more_acked) = checking.progress();
+        (more_confirmed > confirmed && more_acked > acked).then_some(())
+    });
+}
+
+/// A verdict that found nothing, over enough work to mean something.
+pub(super) fn clean(verdict: Verdict, at_least: u64) -> Verdict {
+    assert!(verdict.is_clean(), "{verdict:#?}");
+    assert!(verdict.confirmed > at_least && verdict.acked > at_least, "{verdict:?}");
+    verdict
+}
+
+/// A verdict as one line of figures.
+pub(super) fn figures(verdict: &Verdict) -> String {
+    let Verdict { confirmed, acked, duplicates, lost, phantom, unflagged, after_ack, .. } = verdict;
+    let Verdict { stored_twice, inconsistent, .. } = verdict;
+    format!(
+        "{confirmed} confirmed, {acked} acked, {duplicates} again: lost {lost}, phantom {phantom}, \
+         unflagged {unflagged}, after ack {after_ack}, stored twice {stored_twice}, \
+         inconsistent {inconsistent}"
+    )
+}
+
+/// Runs a program with some of its system calls stopped or faked. The tracer steps aside, so that the
+/// child is the program itself; calls are counted for each thread.
+pub(super) const TRACE: [&str; 6] = ["strace", "-D", "-f", "-qq", "-o/dev/null", "--seccomp-bpf"];
+
+/// Whether system calls can be stopped and faked here; if not, why.
+pub(super) fn can_trace() -> Result<(), String> {
+    let output = Command::new("strace")
+        .args(["-qq", "-o", "/dev/null", "-e", "inject=sync:retval=0", "true"])
+        .output()
+        .map_err(|error| format!("strace cannot be run: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(format!("strace: {}", said.trim())) }
+}
