@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use posthaste_storage::disk::sim::Dice;
 use posthaste_storage::disk::{Disk, SimDisk};
-use posthaste_storage::{Block, LogReader, Opened, Options, StorageError, open};
+use posthaste_storage::{
+    Block, Entry, LogReader, Opened, Opening, Options, RecoveryReport, StorageError, open,
+};
 
-use crate::model::Model;
+use crate::model::{Model, Stream};
 
 /// Where the stores of these tests are.
 pub(crate) const DIR: &str = "data";
@@ -70,21 +72,7 @@ pub(crate) fn recover_at(
     options: Options,
 ) -> Result<Opened, StorageError> {
     let opening = open(disk, dir, options)?;
-    let start = match opening.checkpoint() {
-        None => {
-            assert_eq!(model.checkpoint, None, "the checkpoint is gone");
-            0
-        }
-        Some(bytes) => {
-            let state =
-                model.states.get(bytes).expect("a state that was never handed to a checkpoint");
-            assert!(
-                Some(state.covered) >= model.checkpoint,
-                "an older state than the confirmed one"
-            );
-            state.blocks
-        }
-    };
+    let start = start_of(&opening, model);
     let mut blocks: Vec<Block> = Vec::new();
     let opened = opening.replay(&mut |block| {
         blocks.push(block.clone());
@@ -92,13 +80,91 @@ pub(crate) fn recover_at(
     })?;
     adopt(model, start, &blocks);
     let report = &opened.report;
+    check_report(report, model);
+    model.store = Some(report.store);
+    model.epoch = report.epoch;
+    Ok(opened)
+}
+
+/// The number of blocks that the checkpoint in use stands for.
+fn start_of(opening: &Opening, model: &Model) -> usize {
+    let Some(bytes) = opening.checkpoint() else {
+        assert_eq!(model.checkpoint, None, "the checkpoint is gone");
+        return 0;
+    };
+    let state = model.states.get(bytes).expect("a state that was never handed to a checkpoint");
+    assert!(Some(state.covered) >= model.checkpoint, "an older state than the confirmed one");
+    state.blocks
+}
+
+fn check_report(report: &RecoveryReport, model: &Model) {
     let is_same = model.store.is_none_or(|store| store == report.store && !report.created);
     assert!(is_same, "another store: {report}");
     assert!(report.epoch > model.epoch, "the epoch did not move");
     assert_eq!(report.damaged, [], "damage where there is none");
-    model.store = Some(report.store);
-    model.epoch = report.epoch;
-    Ok(opened)
+}
+
+/// What a recovery found that was held against a model and left it as it is.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) opened: Opened,
+    /// Blocks of the whole log.
+    pub(crate) blocks: usize,
+    /// Those of them that were in flight.
+    pub(crate) beyond: Vec<Block>,
+}
+
+/// [`recover`] without a copy of the model, for rigs that look at millions of disks.
+pub(crate) fn verify(
+    disk: &SimDisk,
+    model: &Model,
+    options: &Options,
+) -> Result<Verified, StorageError> {
+    let opening = open(Arc::new(disk.clone()), Path::new(DIR), options.clone())?;
+    let mut blocks = start_of(&opening, model);
+    let mut flying = model.in_flight.iter();
+    let mut beyond = Vec::new();
+    let opened = opening.replay(&mut |block| {
+        let number = model.compare(block);
+        assert_eq!(block.index, blocks as u64 + 1, "the order has a gap");
+        model.check_name(block, number);
+        match model.log.get(blocks) {
+            Some(known) => known.check(number, block),
+            None => {
+                let is_in_flight = flying.any(|flying| *flying == number);
+                assert!(is_in_flight, "body {number} is neither confirmed nor in flight");
+                beyond.push(block.clone());
+            }
+        }
+        blocks += 1;
+        Ok(())
+    })?;
+    assert!(blocks >= model.log.len(), "lost: {:?}", &model.log[blocks..]);
+    check_report(&opened.report, model);
+    Ok(Verified { opened, blocks, beyond })
+}
+
+impl Verified {
+    /// Reads every live record, also those of blocks that were in flight.
+    pub(crate) fn read_all(&self, model: &Model) {
+        let reader = &self.opened.reader;
+        let mut ends: Vec<(u32, u64)> = Vec::new();
+        for (id, stream) in &model.streams {
+            read_live(reader, *id, stream);
+            ends.push((*id, stream.next));
+        }
+        for entry in self.beyond.iter().flat_map(Block::entries) {
+            if let Entry::Run(run) = entry.unwrap() {
+                let read = reader.read(run.stream, run.base_offset).unwrap();
+                assert_eq!(read.as_ref(), Some(&run), "stream {}", run.stream);
+                ends.retain(|(id, _)| *id != run.stream);
+                ends.push((run.stream, run.end_offset()));
+            }
+        }
+        for (id, end) in ends {
+            assert_eq!(reader.read(id, end).unwrap(), None, "beyond the end of stream {id}");
+        }
+    }
 }
 
 /// Compares replayed blocks, the first of which is number `start` of the log, and notes the new ones.
@@ -107,11 +173,7 @@ fn adopt(model: &mut Model, start: usize, blocks: &[Block]) {
         let number = model.compare(block);
         assert_eq!(block.index, position as u64 + 1, "the order has a gap");
         match model.log.get(position) {
-            Some(known) => {
-                let found = (number, block.lsn, block.end, block.time_ms);
-                let confirmed = (known.number, known.lsn, known.end, known.time_ms);
-                assert_eq!(found, confirmed, "block {position} is not the confirmed one");
-            }
+            Some(known) => known.check(number, block),
             None => {
                 let next = model.in_flight.iter().position(|flying| *flying == number);
                 let next = next
@@ -130,16 +192,20 @@ fn adopt(model: &mut Model, start: usize, blocks: &[Block]) {
 /// Reads every live record of every stream.
 pub(crate) fn read_all(reader: &LogReader, model: &Model) {
     for (id, stream) in &model.streams {
-        for run in stream.runs.iter().filter(|run| run.end_offset() > stream.floor) {
-            let offset = run.base_offset.max(stream.floor);
-            let read = reader.read(*id, offset);
-            assert_eq!(read.unwrap().as_ref(), Some(run), "stream {id} offset {offset}");
-            let tail = reader.tail(*id, offset);
-            assert!(
-                tail.is_none() || tail.as_ref() == Some(run),
-                "tail of stream {id} offset {offset}"
-            );
-        }
+        read_live(reader, *id, stream);
         assert_eq!(reader.read(*id, stream.next).unwrap(), None, "beyond the end of stream {id}");
+    }
+}
+
+fn read_live(reader: &LogReader, id: u32, stream: &Stream) {
+    for run in stream.runs.iter().filter(|run| run.end_offset() > stream.floor) {
+        let offset = run.base_offset.max(stream.floor);
+        let read = reader.read(id, offset);
+        assert_eq!(read.unwrap().as_ref(), Some(run), "stream {id} offset {offset}");
+        let tail = reader.tail(id, offset);
+        assert!(
+            tail.is_none() || tail.as_ref() == Some(run),
+            "tail of stream {id} offset {offset}"
+        );
     }
 }

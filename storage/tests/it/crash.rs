@@ -1,5 +1,6 @@
-//! A power cut at every call that can change the disk, several images each (P1, P2, P20, P35).
+//! A power cut at every call that can change the disk, several images each (P1, P2, P20).
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use posthaste_storage::Options;
@@ -13,7 +14,7 @@ use crate::{depth, seed};
 
 /// One state that a crash can leave, and what was promised at that moment.
 pub(crate) struct Case {
-    pub(crate) label: String,
+    pub(crate) label: CaseName,
     pub(crate) disk: SimDisk,
     pub(crate) model: Arc<Model>,
     pub(crate) options: Options,
@@ -28,10 +29,24 @@ impl Case {
     }
 }
 
-/// Says which case failed.
-pub(crate) struct Label<'a>(pub(crate) &'a str);
+/// Which image of a crash at which call.
+#[derive(Debug, Clone)]
+pub(crate) struct CaseName {
+    of: Arc<str>,
+    pub(crate) change: u64,
+    image: usize,
+}
 
-impl Drop for Label<'_> {
+impl fmt::Display for CaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} change={} image={}", self.of, self.change, self.image)
+    }
+}
+
+/// Says which case failed.
+pub(crate) struct Label<'a, D: fmt::Display>(pub(crate) &'a D);
+
+impl<D: fmt::Display> Drop for Label<'_, D> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("failed: {}", self.0);
@@ -52,13 +67,13 @@ pub(crate) fn crash_everywhere(
     let collect = {
         let (disk, model, cases) =
             (world.disk.clone(), Arc::clone(&world.model), Arc::clone(&cases));
-        let label = label.to_owned();
+        let of: Arc<str> = label.into();
         move || {
             let change = disk.changes() + 1;
             let model = Arc::new(model.lock().unwrap().clone());
             let mut cases = cases.lock().unwrap();
             for (image, disk) in images(&disk).into_iter().enumerate() {
-                let label = format!("{label} change={change} image={image}");
+                let label = CaseName { of: Arc::clone(&of), change, image };
                 let (model, options) = (Arc::clone(&model), options.clone());
                 cases.push(Case { label, disk, model, options });
             }
@@ -83,14 +98,62 @@ fn cases_of_script(seed: u64, steps: &[Step], images: usize) -> Vec<Case> {
 }
 
 fn cases_of(mut world: World, seed: u64, steps: &[Step], images: usize) -> Vec<Case> {
-    let images = move |disk: &SimDisk| disk.crash_images(images);
-    crash_everywhere(&mut world, images, &format!("seed={seed}"), |world| {
-        world.run(steps).unwrap();
-    })
+    cases_named(&mut world, &format!("seed={seed}"), images, |world| world.run(steps).unwrap())
+}
+
+/// All cases of what `work` does, at most `images` at each call.
+pub(crate) fn cases_named(
+    world: &mut World,
+    label: &str,
+    images: usize,
+    work: impl FnOnce(&mut World),
+) -> Vec<Case> {
+    crash_everywhere(world, move |disk: &SimDisk| disk.crash_images(images), label, work)
+}
+
+impl Case {
+    /// What a crash right before each changing call of this disk's recovery, and one after the last, leaves. The recovery is
+    /// held against the model on the way.
+    pub(crate) fn crashes_in_recovery(&self, images: usize) -> Vec<Self> {
+        let disk = self.disk.restart();
+        let found = Arc::new(Mutex::new(Vec::new()));
+        let collect = {
+            let (found, hooked) = (Arc::clone(&found), disk.clone());
+            move || found.lock().unwrap().push((hooked.changes() + 1, hooked.crash_images(images)))
+        };
+        let at_call = collect.clone();
+        disk.on_call(move |call| {
+            if call.op.changes() {
+                at_call();
+            }
+        });
+        check::verify(&disk, &self.model, &self.options).unwrap();
+        collect();
+        disk.on_call(|_| {});
+        let of: Arc<str> = format!("{} /", self.label).into();
+        let case = |change, (image, disk)| Self {
+            label: CaseName { of: Arc::clone(&of), change, image },
+            disk,
+            model: Arc::clone(&self.model),
+            options: self.options.clone(),
+        };
+        let found = std::mem::take(&mut *found.lock().unwrap());
+        let cases = found.into_iter().flat_map(|(change, images)| {
+            images.into_iter().enumerate().map(move |image| (change, image))
+        });
+        cases.map(|(change, image)| case(change, image)).collect()
+    }
+
+    /// Recovers the disk of the case itself and compares; how many blocks the log has.
+    pub(crate) fn verify(&self) -> usize {
+        let found = check::verify(&self.disk, &self.model, &self.options).unwrap();
+        found.read_all(&self.model);
+        found.blocks
+    }
 }
 
 /// Goes on after a crash: recovers, compares, works, and looks again.
-fn live_on(case: &Case, steps: &[Step]) -> World {
+pub(crate) fn live_on(case: &Case, steps: &[Step]) -> World {
     let mut world = case.world();
     world.open().unwrap();
     world.read_all();
@@ -174,51 +237,4 @@ fn p20_one_place_names_one_block_for_ever() {
         }
         World::on(disk, model, 1).open().unwrap();
     }
-}
-
-#[test]
-fn p35_recovery_that_crashes_again_and_again_ends_where_one_recovery_does() {
-    // Goal: recovery can be cut at any call, twice, and the next one ends in the same log. How: for a sample of crash images,
-    // every image of a crash inside recovery, and a sample of crashes inside the recovery of those.
-    let seed = seed();
-    let mut dice = Dice::new(seed);
-    let mut nested = 0;
-    for case in cases_of_script(seed, &script(seed, 40), 5) {
-        if !dice.one_in((60 / depth()).max(1)) {
-            continue;
-        }
-        let _label = Label(&case.label);
-        let expected = live_on(&case, &[]).model().log.clone();
-        let model = (*case.model).clone();
-        for inner in crash_in_recovery(&case, 3) {
-            let _label = Label(&inner.label);
-            recover_and_compare(&inner, &model, &expected);
-            nested += 1;
-            if dice.one_in(8) {
-                for innermost in crash_in_recovery(&inner, 2) {
-                    let _label = Label(&innermost.label);
-                    recover_and_compare(&innermost, &model, &expected);
-                    nested += 1;
-                }
-            }
-        }
-    }
-    println!("{nested} crashes inside recovery");
-    assert!(nested > 50);
-}
-
-/// What crashes inside one recovery of this disk leave.
-fn crash_in_recovery(case: &Case, images: usize) -> Vec<Case> {
-    let images = move |disk: &SimDisk| disk.crash_images(images);
-    crash_everywhere(&mut case.world(), images, &format!("{} /", case.label), |world| {
-        world.open().unwrap();
-    })
-}
-
-fn recover_and_compare(case: &Case, model: &Model, expected: &[crate::model::Known]) {
-    let mut found = model.clone();
-    let opened = check::recover(&case.disk.restart(), &mut found, case.options.clone()).unwrap();
-    assert_eq!(found.log, expected);
-    check::read_all(&opened.reader, &found);
-    drop(opened);
 }

@@ -14,6 +14,7 @@
 mod check;
 mod crash;
 mod damage;
+mod enumerate;
 mod faults;
 mod files;
 mod model;
@@ -23,6 +24,7 @@ mod rig;
 mod rot;
 mod space;
 mod stop;
+mod tally;
 mod threads;
 mod verdict;
 mod world;

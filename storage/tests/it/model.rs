@@ -24,6 +24,15 @@ pub(crate) struct Known {
     pub(crate) body_len: usize,
 }
 
+impl Known {
+    /// Asserts that a block is this one.
+    pub(crate) fn check(&self, number: u64, block: &Block) {
+        let found = (number, block.lsn, block.end, block.index, block.time_ms);
+        let known = (self.number, self.lsn, self.end, self.index, self.time_ms);
+        assert_eq!(found, known, "the block is not the confirmed one");
+    }
+}
+
 /// One stream as the log should know it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stream {
@@ -115,12 +124,21 @@ impl Model {
         assert!(before.is_none_or(|before| before == number), "{:?} names two bodies", block.lsn);
     }
 
+    /// Asserts that no other body was ever seen at the place of a block (P20).
+    pub(crate) fn check_name(&self, block: &Block, number: u64) {
+        let before = self.names.get(&block.lsn);
+        assert!(before.is_none_or(|before| *before == number), "{:?} names two bodies", block.lsn);
+    }
+
     /// Compares a block with what was submitted under its number, byte for byte.
     pub(crate) fn compare(&self, block: &Block) -> u64 {
         let number = number_of(block);
-        let entries: Vec<Entry> = block.entries().map(|entry| entry.unwrap()).collect();
         let submitted = self.submitted.get(&number).expect("a body that was never submitted");
-        assert_eq!(entries, **submitted, "body {number} has changed");
+        let mut entries = block.entries().map(|entry| entry.unwrap());
+        for expected in &**submitted {
+            assert_eq!(entries.next().as_ref(), Some(expected), "body {number} has changed");
+        }
+        assert_eq!(entries.next(), None, "body {number} has grown");
         number
     }
 

@@ -45,7 +45,7 @@ fn p12_a_torn_tail_is_cut_counted_and_said() {
 
 /// The table of verdicts: damages one block of a store and says what must happen.
 fn check_never_cut(label: &str, disk: &SimDisk, model: &Model, known: &Known) {
-    let _label = Label(label);
+    let _label = Label(&label);
     let (path, bytes) = covered_bytes(disk, known);
     for at in [bytes.start + 3, bytes.start + 60, bytes.end - 1] {
         let damaged = disk.restart();
