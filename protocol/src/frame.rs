@@ -12,6 +12,7 @@
 
 use crate::error::{DecodeError, ErrorCode};
 use crate::limits::{FRAME_HEADER_BYTES, META_BYTES_MAX};
+use crate::mutant::mutant;
 use bytes::{Buf, Bytes, BytesMut};
 use crc32fast::Hasher;
 
@@ -194,7 +195,7 @@ fn take(buf: &mut BytesMut, len: usize) -> Bytes {
 
 #[inline]
 fn check_len(len: u32, frame_bytes_max: u32) -> Result<(), DecodeError> {
-    if len > frame_bytes_max {
+    if len > frame_bytes_max && !mutant("length-unbounded") {
         let what = "the frame is larger than agreed";
         return Err(DecodeError::framing(ErrorCode::FrameTooLarge, 0, what));
     }

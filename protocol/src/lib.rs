@@ -77,6 +77,7 @@ pub mod batch;
 pub mod error;
 pub mod frame;
 pub mod limits;
+mod mutant;
 pub mod names;
 pub mod request;
 pub mod response;
@@ -89,6 +90,8 @@ pub use batch::{
 };
 pub use error::{DecodeError, ErrorCode, ErrorReply};
 pub use frame::{Cut, CutOf, CutPreface, Frame, FrameHeader, PREFACE, cut_frame, cut_preface};
+#[doc(hidden)]
+pub use mutant::mutant;
 pub use names::{GroupName, Name, NameError};
 pub use request::{Request, encode_publish_head};
 pub use response::{PieceHead, Response, encode_deliver_head};

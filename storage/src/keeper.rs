@@ -17,6 +17,7 @@ use crate::error::StorageError;
 use crate::index::{BlockEntry, Slice};
 use crate::locks::{lock, read, write};
 use crate::lsn::Lsn;
+use crate::mutant::mutant;
 use crate::reclaim;
 use crate::segment::{Segment, read_full};
 use crate::slots::DeadSlot;
@@ -85,6 +86,7 @@ impl LogKeeper {
         let newest = kept.newest.map_or(Lsn::ZERO, |newest| newest.covered);
         assert!(covered >= newest, "a checkpoint does not go back");
         kept.tried = Some(Instant::now());
+        let covered = if mutant("checkpoint-ahead") { store.progress.committed() } else { covered };
         let appended = store.progress.appended();
         let coverage = Coverage {
             store: store.id,
@@ -221,7 +223,12 @@ impl Store {
             floors,
             covered_seq,
         );
-        let is_gone = |seq: &u32| catalogue.segments.get(seq).is_some_and(|entry| entry.is_dead);
+        let is_gone = |seq: &u32| {
+            catalogue
+                .segments
+                .get(seq)
+                .is_some_and(|entry| entry.is_dead || mutant("free-too-early"))
+        };
         let gone: BTreeSet<u32> = dead.iter().copied().filter(is_gone).collect();
         let mut slices = slices_by_segment(&catalogue);
         let below = catalogue.segments.range(..covered_seq);
@@ -250,6 +257,9 @@ impl Store {
             drop(self.disk.remove(&temporary));
             return Err(error);
         }
+        if mutant("rename-without-sync") {
+            return Ok(path);
+        }
         // ORDER: nothing is freed before the name is durable.
         self.disk.sync_dir(dir).map_err(|cause| StorageError::io("sync", dir, 0, cause))?;
         Ok(path)
@@ -260,6 +270,9 @@ impl Store {
         let file = self.disk.open(path, OpenMode::Create).map_err(error("create"))?;
         file.set_len(0).map_err(error("empty"))?;
         file.write_at(&[IoSlice::new(bytes)], 0).map_err(error("write"))?;
+        if mutant("sync-wrong-file") {
+            return self.write_superblock(|_| ());
+        }
         file.sync_data().map_err(error("sync"))?;
         let mut back = vec![0; bytes.len() + 1];
         let found = read_full(&*file, &mut back, 0).map_err(error("read back"))?;

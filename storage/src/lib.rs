@@ -29,6 +29,7 @@ mod janitor;
 mod keeper;
 mod locks;
 mod lsn;
+mod mutant;
 mod options;
 mod random;
 mod reader;

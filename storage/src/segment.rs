@@ -19,6 +19,7 @@ use crate::disk::DiskFile;
 use crate::error::StorageError;
 use crate::fields::{bytes16_at, put, u16_at, u32_at, u64_at};
 use crate::format::{self, Versions};
+use crate::mutant::mutant;
 
 /// Bytes of a segment header; the OPEN block stands right behind it.
 pub(crate) const SEGMENT_HEADER_BYTES: u32 = 4096;
@@ -104,9 +105,14 @@ impl Segment {
         at: u32,
     ) -> Result<(), StorageError> {
         let at = u64::from(at);
+        let sync = || match self.file.sync_data() {
+            Err(_) if mutant("retry-failed-sync") => self.file.sync_data(),
+            Err(_) if mutant("ignore-sync-error") => Ok(()),
+            synced => synced,
+        };
         self.file
             .write_at(parts, at)
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| if mutant("confirm-before-sync") { Ok(()) } else { sync() })
             .map_err(|cause| StorageError::io(operation, &self.path, at, cause))
     }
 

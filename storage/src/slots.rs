@@ -13,6 +13,7 @@ use crate::block::mix;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::error::StorageError;
 use crate::locks::lock;
+use crate::mutant::mutant;
 use crate::options::Options;
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentId, slot_name};
 
@@ -185,6 +186,7 @@ impl Slots {
             let mut dead = state.dead.pop_front()?;
             match dead.pin.take().map(Arc::try_unwrap) {
                 None | Some(Ok(_)) => return Some(dead),
+                Some(Err(_)) if mutant("reuse-pinned-segment") => return Some(dead),
                 Some(Err(held)) => {
                     dead.pin = Some(held);
                     state.dead.push_back(dead);
@@ -246,6 +248,9 @@ impl Slots {
             .and_then(|file| {
                 allocate(&*file, &path, size)?;
                 let segment = self.stamp(file, slot, size)?;
+                if mutant("skip-directory-sync") {
+                    return Ok(segment);
+                }
                 // ORDER: the name is durable before the first block, or a crash could lose the whole file.
                 self.disk
                     .sync_dir(&self.log_dir)
@@ -253,6 +258,9 @@ impl Slots {
                 Ok(segment)
             });
         let segment = made.inspect_err(|_| {
+            if mutant("failed-allocation-stays") {
+                return;
+            }
             // Leaves nothing behind; if this fails too, the next start finds a file that it may use.
             drop(self.disk.remove(&path));
         })?;
@@ -336,7 +344,7 @@ impl Slots {
         let usable = free.saturating_sub(self.options.reserve_bytes);
         let segments = (state.ready.len() + state.dead.len()) as u64
             + usable / u64::from(self.options.segment_bytes);
-        (free, state.log_bytes, segments > KEPT_FOR_ACKS)
+        (free, state.log_bytes, segments > KEPT_FOR_ACKS || mutant("reserve-ignored"))
     }
 
     /// Sets the size of new files by what is being written: a segment should last for seconds.

@@ -15,6 +15,7 @@ use crate::error::StorageError;
 use crate::keeper::Kept;
 use crate::locks::{lock, write};
 use crate::lsn::Lsn;
+use crate::mutant::mutant;
 use crate::options::Options;
 use crate::sealed::FooterCache;
 use crate::slots::Slots;
@@ -61,7 +62,7 @@ pub(crate) struct Poison {
 impl Poison {
     /// Ends writing because of an error that its caller gets.
     pub(crate) fn with(&self, cause: StorageError) -> StorageError {
-        self.is_set.store(true, Ordering::Release);
+        self.is_set.store(!mutant("go-on-after-error"), Ordering::Release);
         cause
     }
 

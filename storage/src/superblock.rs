@@ -16,6 +16,7 @@ use crate::error::StorageError;
 use crate::fields::{bytes16_at, put, u32_at, u64_at};
 use crate::format::{self, Versions};
 use crate::lsn::Lsn;
+use crate::mutant::mutant;
 use crate::segment::read_full;
 
 /// The file's name.
@@ -128,7 +129,8 @@ impl Superblock {
     /// Writes the next generation over the older copy and syncs.
     pub(crate) fn store_next(&mut self, file: &SuperFile) -> Result<(), StorageError> {
         self.generation += 1;
-        let at = (self.generation % 2) * COPY_BYTES as u64;
+        let copy = if mutant("one-superblock-copy") { 0 } else { self.generation % 2 };
+        let at = copy * COPY_BYTES as u64;
         file.write(&self.encode(), at)
     }
 

@@ -19,6 +19,7 @@ use crate::footer::{self, footer_bytes};
 use crate::index::RunIndex;
 use crate::locks::write;
 use crate::lsn::Lsn;
+use crate::mutant::mutant;
 use crate::options::Options;
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment};
 use crate::slots::{Room, Spare};
@@ -124,7 +125,7 @@ impl LogWriter {
             padded_len: len_u32(padded_len(u64::from(self.at), body.len()) as usize),
             index: self.tip.index + 1,
             term: self.tip.term,
-            time_ms: time_ms.max(self.tip.time_ms),
+            time_ms: time_ms.max(if mutant("time-goes-back") { 0 } else { self.tip.time_ms }),
             commit: self.tip.index,
             chain: 0,
             entries: body.entries,
@@ -132,6 +133,9 @@ impl LogWriter {
             body_crc: body.crc,
         };
         header.chain = header.chain_after(self.tip.chain);
+        if mutant("visible-before-sync") {
+            self.store().progress.advance(header.end(), 0);
+        }
         self.append(&header, &body.bytes)?;
         self.tip.index = header.index;
         self.tip.chain = header.chain;

@@ -13,7 +13,7 @@ use crate::shard::Shard;
 use crate::shard::effects::{ConsumerId, Effect, Effects, GroupId};
 use bytes::{Bytes, BytesMut};
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
-use posthaste_protocol::{Request, Response};
+use posthaste_protocol::{Request, Response, mutant};
 use posthaste_storage::{Block, Body, LogKeeper, LogReader};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -332,6 +332,9 @@ impl Core {
         corr: u64,
         response: Response,
     ) {
+        if mutant("reply-before-commit") {
+            return self.say(connection, channel, corr, &response);
+        }
         let response = Box::new(response);
         self.open.waiting.afters.push(After::Reply { connection, channel, corr, response });
     }

@@ -8,6 +8,7 @@ use super::input::ConnectionId;
 use crate::shard::command::Command;
 use crate::shard::effects::{GroupId, StreamId};
 use bytes::Bytes;
+use posthaste_protocol::mutant;
 use posthaste_protocol::{Request, Response};
 use posthaste_storage::{Body, BodyBuilder};
 use std::collections::VecDeque;
@@ -152,7 +153,7 @@ impl OpenBlock {
         }
         self.bytes = self.commands.iter().map(Encoded::bytes).sum();
         let mut waiting = std::mem::take(&mut self.waiting);
-        if !self.commands.is_empty() {
+        if !self.commands.is_empty() && !mutant("confirm-before-last-block") {
             self.waiting.afters = std::mem::take(&mut waiting.afters);
         }
         (body.finish(), waiting)

@@ -6,6 +6,7 @@ use super::input::Input;
 use super::metrics::Handles;
 use super::start::Ready;
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
+use posthaste_protocol::mutant;
 use posthaste_storage::writer::CommitHandle;
 use posthaste_storage::{Block, LogKeeper, Lsn, StorageError};
 use std::sync::Arc;
@@ -176,6 +177,9 @@ impl Driver {
                 true => self.inputs.try_recv().ok(),
                 false => None,
             };
+            if left == 0 && mutant("input-dropped") {
+                drop(self.inputs.try_recv());
+            }
         }
     }
 

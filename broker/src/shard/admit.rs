@@ -12,6 +12,7 @@ use super::dedup::Known;
 use super::effects::{Admit, Admitted, OpenedProducer, Refusal, StreamId};
 use super::stream::Stream;
 use posthaste_protocol::error::ErrorCode;
+use posthaste_protocol::mutant;
 
 impl Shard {
     /// May this batch be appended? Its offsets are taken from now on.
@@ -50,7 +51,13 @@ impl Shard {
         let Some(end) = base_offset.checked_add(u64::from(records)).filter(|_| records > 0) else {
             return refused(ErrorCode::InvalidArgument, "a batch has at least one record");
         };
-        if let Err(refusal) = self.check_room(target, end) {
+        let room = self.check_room(target, end);
+        if mutant("quota-after-allocation")
+            && let Some(target) = self.streams.get_mut(&stream)
+        {
+            target.appended = end;
+        }
+        if let Err(refusal) = room {
             return Admit::Refused(refusal);
         }
         if let Some(target) = self.streams.get_mut(&stream) {

@@ -9,6 +9,7 @@
 
 use super::effects::Range;
 use super::ranges::{RangeMap, RangeSet};
+use posthaste_protocol::mutant;
 use std::sync::Arc;
 
 /// Durable progress of one group.
@@ -66,6 +67,9 @@ impl Progress {
 
     /// The first offset whose record is still needed by this group.
     pub(crate) fn needed(&self) -> u64 {
+        if mutant("dead-letter-deletes-first") {
+            return self.floor;
+        }
         self.dead.first().map_or(self.floor, |(range, _)| range.first.min(self.floor))
     }
 
@@ -118,6 +122,7 @@ impl Progress {
         mut charged: impl FnMut(Range, Charge),
     ) {
         let mut charges = Vec::new();
+        let counted = u32::from(!mutant("attempt-not-counted"));
         self.charges.take(open, |_| true, |range, charge| charges.push((range, charge.attempts)));
         let mut at = open.first;
         charges.push((Range { first: open.end, end: open.end }, 0));
@@ -125,7 +130,7 @@ impl Progress {
             for (part, attempts) in [(Range { first: at, end: range.first }, 0), (range, attempts)]
             {
                 if part.first < part.end {
-                    let charge = Charge { attempts: attempts.saturating_add(1), due_ms };
+                    let charge = Charge { attempts: attempts.saturating_add(counted), due_ms };
                     self.charges.insert(part, charge);
                     charged(part, charge);
                 }

@@ -9,6 +9,7 @@ use super::effects::{ConsumerId, GroupId, Range, SettleResult};
 use super::group::{Group, Rules};
 use super::lease::{Consumer, Lease};
 use posthaste_protocol::limits::{DELAY_MS_MAX, LEASE_MS_MAX, LEASE_MS_MIN};
+use posthaste_protocol::mutant;
 use posthaste_protocol::request::{Held, Outcome, Settle};
 
 /// LIMIT: leases of a consumer are looked through for expired ones at most this often.
@@ -65,6 +66,9 @@ impl Shard {
             if rest.first < rest.end {
                 release(group, rest, lease);
             }
+        }
+        if mutant("lost-wakeup") {
+            return ends.commands;
         }
         self.touch(gone.group);
         ends.commands
@@ -138,6 +142,8 @@ impl Shard {
     /// Ends leases whose deadline has come; the attempt is charged.
     pub fn expire(&mut self, mono_ms: u64, now_ms: u64) -> Vec<Command> {
         let mut commands = Vec::new();
+        let mono_ms = if mutant("lease-on-wall-clock") { now_ms } else { mono_ms };
+        let mono_ms = mono_ms + u64::from(mutant("lease-off-by-one"));
         while let Some(id) = self.deadlines.pop_due(mono_ms) {
             let Some(holder) = self.consumers.get_mut(&id) else { continue };
             let Some(group) = self.groups.get_mut(&holder.group) else { continue };
@@ -213,7 +219,7 @@ fn take_held(
     };
     holder.leases.take(
         Range { first: held.first, end },
-        |lease| lease.epoch == held.epoch,
+        |lease| lease.epoch == held.epoch || mutant("ack-of-another-session"),
         |range, lease| {
             missed(at, range.first);
             at = range.end;

@@ -14,6 +14,7 @@ use crate::checkpoint::{Checkpoint, Listed};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{Damage, StorageError};
 use crate::lsn::Lsn;
+use crate::mutant::mutant;
 use crate::options::Options;
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentId};
 use crate::store::Places;
@@ -80,6 +81,7 @@ impl Chain {
         let superblock = sources.superblock;
         let seen = [superblock.opening_seq, superblock.durable_lsn.seq(), maker.covered().seq()];
         chain.next_seq = files().map(SlotFile::seq).chain(seen).max().unwrap_or(0) + 1;
+        chain.next_seq -= u32::from(mutant("reuse-generation"));
         chain.log_bytes = files().map(|file| file.len).sum();
         chain.links = links;
         Ok(chain)

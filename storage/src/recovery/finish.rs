@@ -20,6 +20,7 @@ use crate::checkpoint;
 use crate::error::StorageError;
 use crate::keeper::{Kept, LogKeeper};
 use crate::lsn::Lsn;
+use crate::mutant::mutant;
 use crate::reader::LogReader;
 use crate::report::RecoveryReport;
 use crate::slots::{DeadSlot, Inventory, Room, Slots, Spare};
@@ -90,6 +91,9 @@ pub(super) fn run(opening: Opening, replayed: Replayed) -> Result<Opened, Storag
 /// A process that died may have left names that only the cache knows.
 fn sync_names(opening: &Opening) -> Result<(), StorageError> {
     for dir in [&opening.places.log_dir, &opening.places.checkpoint_dir] {
+        if mutant("trust-found-names") {
+            break;
+        }
         opening.disk.sync_dir(dir).map_err(|cause| StorageError::io("sync", dir, 0, cause))?;
     }
     Ok(())
@@ -98,7 +102,7 @@ fn sync_names(opening: &Opening) -> Result<(), StorageError> {
 /// Writes the blocks that no later evidence proves durable again, and syncs them; the bytes of it.
 fn rewrite(unproven: &[Unproven]) -> Result<u64, StorageError> {
     let mut bytes = 0;
-    for block in unproven {
+    for block in unproven.iter().filter(|_| !mutant("trust-page-cache")) {
         let padding = vec![0; block.header.padded_len as usize - block.raw.len()];
         let parts = [IoSlice::new(&block.raw), IoSlice::new(&padding)];
         block.segment.write_synced("write again", &parts, block.header.lsn.offset())?;
@@ -138,7 +142,8 @@ fn start_epoch(
     let mut superblock = opening.superblock;
     let checkpoint = opening.checkpoint.as_ref();
     let covered_epoch = checkpoint.map_or(0, |checkpoint| checkpoint.coverage.tip.epoch);
-    superblock.epoch = superblock.epoch.max(replayed.tip.epoch).max(covered_epoch) + 1;
+    superblock.epoch = superblock.epoch.max(replayed.tip.epoch).max(covered_epoch);
+    superblock.epoch += u32::from(!mutant("no-new-epoch"));
     superblock.state = State::InUse;
     superblock.durable_lsn = replayed.end.max(superblock.durable_lsn);
     superblock.opening_slot = spare.segment.id.slot;

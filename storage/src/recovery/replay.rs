@@ -18,6 +18,7 @@ use crate::disk::OpenMode;
 use crate::error::{Damage, StorageError};
 use crate::index::{RunIndex, Slice};
 use crate::lsn::Lsn;
+use crate::mutant::mutant;
 use crate::sealed::read_footer;
 use crate::segment::Segment;
 use crate::writer::Tip;
@@ -285,6 +286,9 @@ impl Replay<'_> {
         bad: &Bad,
     ) -> Result<Option<Lsn>, StorageError> {
         let here = Lsn::new(link.id.seq, at);
+        if mutant("cut-at-damage") {
+            return Ok(None);
+        }
         if let Some(end) = link.end {
             return Ok(Some(Lsn::new(link.id.seq, end)));
         }

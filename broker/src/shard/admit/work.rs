@@ -6,6 +6,7 @@ use crate::shard::effects::{Admitted, GroupId, Place, Range, Refusal, Sought, St
 use crate::shard::group::Group;
 use crate::shard::ranges::RangeSet;
 use posthaste_protocol::error::ErrorCode;
+use posthaste_protocol::mutant;
 use posthaste_protocol::names::Name;
 use posthaste_protocol::request::Kind;
 
@@ -119,9 +120,10 @@ impl Shard {
         {
             live.settling.insert(range);
         }
+        let dead = End::Dead { reason: Cause::DataLoss.as_str().to_owned() };
         Command::Settle(Settlement {
             group,
-            end: End::Dead { reason: Cause::DataLoss.as_str().to_owned() },
+            end: if mutant("loss-in-silence") { End::Ack } else { dead },
             cause: Cause::DataLoss,
             ranges: vec![range],
         })

@@ -7,6 +7,7 @@ use crate::shard::ranges::RangeSet;
 use crate::shard::ready::Live;
 use crate::shard::stream::{NotBefore, Stream, Times};
 use crate::shard::{CleanStop, Shard, touch};
+use posthaste_protocol::mutant;
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::request::{Kind, Settings};
 use std::collections::BTreeMap;
@@ -25,6 +26,9 @@ impl Shard {
                 left.unwrap_or_else(|| (progress.next, RangeSet::default()));
             live.delivered_below = delivered_below;
             live.flagged_below = live.delivered_below;
+            if mutant("redelivered-flag-lost") {
+                live.flagged_below = 0;
+            }
             live.fresh = fresh;
             live.rebuild(progress, now_ms);
             touch(group, &mut self.turns, &mut self.dues);

@@ -10,6 +10,7 @@ use crate::shard::ready::Live;
 use crate::shard::stream::{NotBefore, Stream, Times};
 use crate::shard::wire::{Input, Malformed};
 use crate::shard::{CleanStop, Ids, Shard, touch};
+use posthaste_protocol::mutant;
 use std::collections::{BTreeMap, VecDeque};
 
 impl Shard {
@@ -209,6 +210,9 @@ fn read_producer(input: &mut Input<'_>) -> Result<(u32, Producer), Malformed> {
         accepted: read_set(input)?,
         ..Producer::default()
     };
+    if mutant("dedup-not-persisted") {
+        producer.accepted = RangeSet::default();
+    }
     each(input, 5, |input| {
         producer.receipts.push_back(Receipt {
             sequence: input.varint()?,
