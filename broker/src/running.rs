@@ -1,9 +1,10 @@
 //! An engine with its log thread and its door: what a server and an embedded broker share.
 
 use crate::config::Config;
+use crate::engine::clock::Clock;
 use crate::engine::core::Core;
 use crate::engine::metrics::Handles;
-use crate::engine::run::{Clock, Driver, EngineError};
+use crate::engine::run::{Driver, EngineError};
 use crate::engine::start::{OpenError, Ready, open};
 use crate::listen::Door;
 use posthaste_protocol::request::Kind;

@@ -1,6 +1,7 @@
 //! Drives [`Core`] with the real log thread, channels and clocks.
 
 use super::Now;
+use super::clock::Clock;
 use super::core::Core;
 use super::input::Input;
 use super::metrics::Handles;
@@ -10,7 +11,7 @@ use posthaste_protocol::mutant;
 use posthaste_storage::writer::CommitHandle;
 use posthaste_storage::{Block, LogKeeper, Lsn, StorageError};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -37,38 +38,6 @@ pub enum EngineError {
     /// A committed block could not be applied: a defect.
     #[error("a committed block could not be applied: {0}")]
     Apply(String),
-}
-
-/// Both clocks of the process.
-#[derive(Debug)]
-pub(crate) struct Clock {
-    start: Instant,
-    /// What the wall clock was at the start, at least, in microseconds since 1970.
-    anchor_us: u64,
-}
-
-impl Clock {
-    pub(crate) fn new() -> Clock {
-        Clock { start: Instant::now(), anchor_us: 0 }
-    }
-
-    /// The log has been here already: time goes on from there, whatever the system's clock says.
-    pub(crate) fn not_before(&mut self, wall_ms: u64) {
-        self.anchor_us = self.anchor_us.max(wall_ms.saturating_mul(1_000));
-    }
-
-    /// Reads both. A system clock that was set back makes time go on at the pace of the other.
-    pub(crate) fn now(&mut self) -> Now {
-        let mono_us = micros(self.start.elapsed());
-        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let wall_us = micros(system).max(self.anchor_us.saturating_add(mono_us));
-        self.anchor_us = wall_us - mono_us;
-        Now { wall_ms: wall_us / 1_000, mono_ms: mono_us / 1_000 }
-    }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The engine as a task.
@@ -234,7 +203,7 @@ impl Driver {
 
     fn on_tick(&mut self) {
         let now = self.clock.now();
-        self.core.retain(&self.keeper, now);
+        self.core.retain(&self.keeper, self.clock.age_ms(now));
         self.checkpoint_if_due(now);
         if let Some(handles) = &self.handles {
             self.core.publish_metrics(handles, now);

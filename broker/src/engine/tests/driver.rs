@@ -2,9 +2,10 @@
 
 use super::rig::{batch, name, publish, request};
 use crate::config::Config;
+use crate::engine::clock::Clock;
 use crate::engine::input::{Input, Item};
 use crate::engine::outbox::{OutboxDrain, outbox};
-use crate::engine::run::{Clock, Driver};
+use crate::engine::run::Driver;
 use crate::engine::start::open;
 use posthaste_protocol::frame::{Cut, cut_frame};
 use posthaste_protocol::request::{Kind, Settings};

@@ -1,0 +1,143 @@
+//! [`Clock`]: the time of the broker, made of the system's wall clock and a clock that only goes on.
+//!
+//! Wall clocks jump. The broker's wall time never steps back, follows small steps forward at once and large ones
+//! at double pace; and what removes messages by their age sees even less: see [`Clock::age_ms`].
+
+use super::Now;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A larger step forward of the system's clock is followed slowly.
+const STEP_US: u64 = 600_000_000;
+
+/// Both clocks of the process.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+    /// The last reading: monotonic and wall, in microseconds.
+    last: Option<(u64, u64)>,
+    /// The wall time that the log had reached before this process, in microseconds.
+    logged_us: u64,
+    is_catching_up: bool,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Clock {
+        Clock { start: Instant::now(), last: None, logged_us: 0, is_catching_up: false }
+    }
+
+    /// The log has been here already: time goes on from there, whatever the system's clock says.
+    pub(crate) fn not_before(&mut self, wall_ms: u64) {
+        self.logged_us = wall_ms.saturating_mul(1_000);
+    }
+
+    /// Reads both.
+    pub(crate) fn now(&mut self) -> Now {
+        let mono_us = micros(self.start.elapsed());
+        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.read(micros(system), mono_us)
+    }
+
+    fn read(&mut self, system_us: u64, mono_us: u64) -> Now {
+        let wall_us = match self.last {
+            None => system_us,
+            Some((last_mono_us, last_wall_us)) => {
+                let passed_us = mono_us.saturating_sub(last_mono_us);
+                let wall_us = follow(last_wall_us, passed_us, system_us);
+                self.note(wall_us < system_us, system_us.saturating_sub(wall_us));
+                wall_us
+            }
+        };
+        let wall_us = wall_us.max(self.logged_us);
+        self.last = Some((mono_us, wall_us));
+        Now { wall_ms: wall_us / 1_000, mono_ms: mono_us / 1_000 }
+    }
+
+    fn note(&mut self, is_behind: bool, by_us: u64) {
+        if is_behind && !self.is_catching_up {
+            tracing::warn!(
+                seconds = by_us / 1_000_000,
+                "the system's clock jumped ahead; broker time follows at double pace, a restart follows at once"
+            );
+        }
+        self.is_catching_up = is_behind;
+    }
+
+    /// The time by which messages grow old, in milliseconds since 1970: never ahead of `now`, and since the log
+    /// was last written at most twice the time that this process has run. So neither a wrong clock at the start
+    /// nor a long stop makes everything expire before anybody could read it.
+    pub(crate) fn age_ms(&self, now: Now) -> u64 {
+        match self.logged_us {
+            0 => now.wall_ms,
+            logged_us => now.wall_ms.min((logged_us / 1_000).saturating_add(2 * now.mono_ms)),
+        }
+    }
+}
+
+/// Where the wall time is after `passed_us`, when the system says `system_us`.
+fn follow(wall_us: u64, passed_us: u64, system_us: u64) -> u64 {
+    let expected_us = wall_us.saturating_add(passed_us);
+    if system_us <= expected_us.saturating_add(STEP_US) {
+        return system_us.max(expected_us);
+    }
+    expected_us.saturating_add(passed_us)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000;
+    const NOON: u64 = 1_700_000_000 * SECOND;
+    const YEAR: u64 = 31_536_000 * SECOND;
+
+    fn read(clock: &mut Clock, system_us: u64, mono_us: u64) -> u64 {
+        clock.read(system_us, mono_us).wall_ms * 1_000
+    }
+
+    #[test]
+    fn small_steps_forward_are_followed_at_once_and_steps_back_never() {
+        let mut clock = Clock::new();
+        assert_eq!(read(&mut clock, NOON, 0), NOON);
+        assert_eq!(read(&mut clock, NOON + 60 * SECOND, SECOND), NOON + 60 * SECOND);
+        assert_eq!(read(&mut clock, NOON - YEAR, 3 * SECOND), NOON + 62 * SECOND);
+        assert_eq!(read(&mut clock, NOON + 70 * SECOND, 4 * SECOND), NOON + 70 * SECOND);
+    }
+
+    #[test]
+    fn p31_a_jump_of_years_ahead_is_followed_at_double_pace_and_forgotten_when_it_is_taken_back() {
+        let mut clock = Clock::new();
+        read(&mut clock, NOON, 0);
+        assert_eq!(read(&mut clock, NOON + 20 * YEAR, SECOND), NOON + 2 * SECOND);
+        assert_eq!(read(&mut clock, NOON + 20 * YEAR, 11 * SECOND), NOON + 22 * SECOND);
+        assert!(clock.is_catching_up);
+        assert_eq!(read(&mut clock, NOON + 100 * SECOND, 100 * SECOND), NOON + 111 * SECOND);
+        assert_eq!(read(&mut clock, NOON + 200 * SECOND, 200 * SECOND), NOON + 211 * SECOND);
+        assert_eq!(read(&mut clock, NOON + 300 * SECOND, 288 * SECOND), NOON + 300 * SECOND);
+        assert!(!clock.is_catching_up);
+    }
+
+    #[test]
+    fn p31_after_a_long_stop_or_a_wrong_clock_at_the_start_nothing_expires_at_once() {
+        let mut clock = Clock::new();
+        clock.not_before(NOON / 1_000);
+        let now = clock.read(NOON + 20 * YEAR, 5 * SECOND);
+        assert_eq!(now.wall_ms, (NOON + 20 * YEAR) / 1_000);
+        assert_eq!(clock.age_ms(now), (NOON + 10 * SECOND) / 1_000);
+        let mut clock = Clock::new();
+        clock.not_before(NOON / 1_000);
+        let now = clock.read(NOON + 3 * SECOND, 5 * SECOND);
+        assert_eq!(clock.age_ms(now), now.wall_ms, "no pause to make up for");
+    }
+
+    #[test]
+    fn time_goes_on_where_the_log_was() {
+        let mut clock = Clock::new();
+        clock.not_before(NOON / 1_000);
+        assert_eq!(read(&mut clock, NOON - YEAR, SECOND), NOON);
+        assert_eq!(read(&mut clock, NOON - YEAR, 2 * SECOND), NOON + SECOND);
+    }
+}
