@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) reads: u32,
     /// Bytes in `parts`.
     parts_bytes: usize,
+    /// The peer sends no more; the farewell goes out behind the last read.
+    ending: Option<Option<Box<Response>>>,
 }
 
 impl Connection {
@@ -118,6 +120,7 @@ impl Core {
                     consumers: BTreeMap::new(),
                     reads: 0,
                     parts_bytes: 0,
+                    ending: None,
                 };
                 self.connections.insert(connection, fresh);
                 self.counters.connections_opened += 1;
@@ -138,18 +141,21 @@ impl Core {
                     self.open.hold(budget);
                 }
             }
-            Input::Finished { connection } => {
+            Input::Finished { connection, farewell } => {
                 self.detach_all(connection, now);
-                self.open.waiting.afters.push(After::Finish { connection });
+                self.open.waiting.afters.push(After::Finish { connection, farewell });
             }
             Input::Closed { connection } => self.close(connection, now),
             Input::Drained { connection } => self.set_blocked(connection, false),
             Input::Read(done) => self.on_read(done, now),
             Input::Reply { connection, channel, corr, response } => {
+                self.say(connection, channel, corr, &response);
                 if let Some(found) = self.connections.get_mut(&connection) {
                     found.reads = found.reads.saturating_sub(1);
+                    if let Some(farewell) = found.ending.take() {
+                        self.finish(connection, farewell, now);
+                    }
                 }
-                self.say(connection, channel, corr, &response);
             }
             Input::Checkpointed(_) => {}
         }
@@ -355,7 +361,9 @@ impl Core {
                         self.attach(connection, channel, corr, &consume);
                     }
                 }
-                After::Finish { connection } => self.close(connection, now),
+                After::Finish { connection, farewell } => {
+                    self.finish(connection, farewell, now);
+                }
                 After::Unpark { group } => self.shard.unpark(group),
             }
         }
@@ -390,6 +398,19 @@ impl Core {
             Effect::Rejected { .. } => {}
             Effect::Lost { stream, range } => {
                 tracing::error!(stream, ?range, "stored messages are lost to damage");
+            }
+        }
+    }
+
+    /// Closes a connection once every answer that is due has been given: nothing comes behind the farewell.
+    fn finish(&mut self, connection: ConnectionId, farewell: Option<Box<Response>>, now: Now) {
+        match self.connections.get_mut(&connection) {
+            Some(found) if found.reads > 0 => found.ending = Some(farewell),
+            _ => {
+                if let Some(response) = farewell {
+                    self.say(connection, 0, 0, &response);
+                }
+                self.close(connection, now);
             }
         }
     }

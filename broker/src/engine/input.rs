@@ -33,9 +33,11 @@ pub(crate) enum Input {
         items: Vec<Item>,
         budget: Option<OwnedSemaphorePermit>,
     },
-    /// The peer sends no more, but may still read: confirms under way are sent, then it closes.
+    /// The peer sends no more, but may still read: confirms and answers under way are sent, then
+    /// the farewell, then it closes.
     Finished {
         connection: ConnectionId,
+        farewell: Option<Box<Response>>,
     },
     /// The connection is gone.
     Closed {

@@ -52,6 +52,7 @@ pub(super) enum After {
     /// Cancel or a settle's effects are in: the consumer of a finished peer may go.
     Finish {
         connection: ConnectionId,
+        farewell: Option<Box<Response>>,
     },
     /// A lost range is recorded: its group may be dispatched again.
     Unpark {
@@ -182,7 +183,7 @@ mod tests {
         for offset in 0..COMMANDS {
             open.command(&dead(offset));
         }
-        open.waiting.afters.push(After::Finish { connection: 1 });
+        open.waiting.afters.push(After::Finish { connection: 1, farewell: None });
         assert!(open.is_full(), "no more input until this is written");
         let (mut entries, mut blocks) = (0, 0);
         while open.has_entries() {

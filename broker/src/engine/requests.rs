@@ -241,8 +241,12 @@ impl Core {
         {
             fenced.producer = None;
         }
-        if let Some(connection) = self.connections.get_mut(&asked.connection) {
-            connection.producer = Some(producer);
+        if let Some(connection) = self.connections.get_mut(&asked.connection)
+            && let Some(before) = connection.producer.replace(producer)
+            && before != producer
+        {
+            // Whoever opens one session after another leaves nothing behind.
+            self.producers.remove(&before);
         }
         let response = Response::ProducerOpened { producer, resumed: answer.resumed };
         self.append(asked, command, response);

@@ -10,10 +10,14 @@ use posthaste_protocol::response::Welcome;
 use posthaste_protocol::{DecodeError, Request, Response};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 /// Answer to a browser or a health check that took the wrong port.
 const NOT_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Length: 46\r\nConnection: close\r\n\r\nThis is the client port of a Posthaste broker\n";
+
+/// How long a peer that is refused may take to hear why.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A client that has said hello, and what it sent behind it.
 #[derive(Debug)]
@@ -34,22 +38,38 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    match tokio::time::timeout(limits.handshake_timeout, greet(reader, writer, limits, store)).await
+    let deadline = Instant::now() + limits.handshake_timeout;
+    let mut buffer = BytesMut::with_capacity(1_024);
+    let preface = async {
+        read_preface(reader, writer, &mut buffer).await?;
+        writer.write_all(&PREFACE).await.map_err(Ended::from)
+    };
+    within(deadline, preface).await?;
+    // From here on the peer understands a frame that says why it is refused.
+    let greeted = within(deadline, greet(reader, writer, buffer, limits, store)).await;
+    if let Err(ended) = &greeted
+        && let Some(reply) = ended.farewell()
     {
+        say_goodbye(writer, reply).await;
+    }
+    greeted
+}
+
+async fn within<T>(
+    deadline: Instant,
+    step: impl Future<Output = Result<T, Ended>>,
+) -> Result<T, Ended> {
+    match tokio::time::timeout_at(deadline, step).await {
         Ok(result) => result,
         Err(_elapsed) => Err(Ended::TooSlow),
     }
 }
 
-/// Tells a client that it cannot be taken, and closes.
-pub(super) async fn refuse<W: AsyncWrite + Unpin>(
-    mut writer: W,
-    why: ErrorReply,
-    within: Duration,
-) {
-    let mut out = BytesMut::from(&PREFACE[..]);
+/// Says why, as far as the peer takes it.
+async fn say_goodbye<W: AsyncWrite + Unpin>(writer: &mut W, why: ErrorReply) {
+    let mut out = BytesMut::new();
     Response::Closing(why).encode(0, 0, &mut out);
-    let sent = tokio::time::timeout(within, async {
+    let sent = tokio::time::timeout(PATIENCE, async {
         writer.write_all(&out).await?;
         writer.shutdown().await
     });
@@ -58,9 +78,17 @@ pub(super) async fn refuse<W: AsyncWrite + Unpin>(
     }
 }
 
+/// Tells a client that it cannot be taken, and closes.
+pub(super) async fn refuse<W: AsyncWrite + Unpin>(mut writer: W, why: ErrorReply) {
+    if let Ok(Ok(())) = tokio::time::timeout(PATIENCE, writer.write_all(&PREFACE)).await {
+        say_goodbye(&mut writer, why).await;
+    }
+}
+
 async fn greet<R, W>(
     reader: &mut R,
     writer: &mut W,
+    mut buffer: BytesMut,
     limits: &Limits,
     store: [u8; 16],
 ) -> Result<Greeted, Ended>
@@ -68,26 +96,12 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut buffer = BytesMut::with_capacity(1_024);
-    read_preface(reader, writer, &mut buffer).await?;
-    writer.write_all(&PREFACE).await?;
-    match read_hello(reader, &mut buffer, limits, store).await {
-        Ok((corr, welcome)) => {
-            let idle = Duration::from_millis(u64::from(welcome.idle_ms));
-            let mut out = BytesMut::new();
-            Response::Welcome(welcome).encode(0, corr, &mut out);
-            writer.write_all(&out).await?;
-            Ok(Greeted { buffer, idle })
-        }
-        Err(Ended::Protocol(error)) => {
-            let mut out = BytesMut::new();
-            Response::Closing(error.to_reply()).encode(0, 0, &mut out);
-            writer.write_all(&out).await?;
-            writer.shutdown().await?;
-            Err(Ended::Protocol(error))
-        }
-        Err(ended) => Err(ended),
-    }
+    let (corr, welcome) = read_hello(reader, &mut buffer, limits, store).await?;
+    let idle = Duration::from_millis(u64::from(welcome.idle_ms));
+    let mut out = BytesMut::new();
+    Response::Welcome(welcome).encode(0, corr, &mut out);
+    writer.write_all(&out).await?;
+    Ok(Greeted { buffer, idle })
 }
 
 async fn read_preface<R, W>(

@@ -91,7 +91,7 @@ impl Door {
                 tracing::debug!(peer, %ended, "connection closed");
                 drop(connection);
             } else {
-                handshake::refuse(writer, too_many(), door.inner.limits.handshake_timeout).await;
+                handshake::refuse(writer, too_many()).await;
             }
         });
     }
@@ -193,6 +193,20 @@ pub(crate) enum Ended {
     NotReading,
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl Ended {
+    /// What the client is told before the connection closes, if it can still be told anything.
+    fn farewell(&self) -> Option<ErrorReply> {
+        let message = match self {
+            Ended::Protocol(error) => return Some(error.to_reply()),
+            Ended::Silent => "nothing was heard for twice the agreed silence",
+            Ended::TooSlow => "a frame or the handshake took too long",
+            _ => return None,
+        };
+        let (code, similar) = (ErrorCode::Timeout, Vec::new());
+        Some(ErrorReply { code, retry_after_ms: 1_000, message: message.into(), similar })
+    }
 }
 
 fn prepared(stream: TcpStream) -> TcpStream {

@@ -87,25 +87,27 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             match next {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(Ended::Protocol(error)) => {
-                    let told = Response::Closing(error.to_reply());
-                    return self.end(Some(told), writing, Ended::Protocol(error)).await;
-                }
-                Err(ended) => return ended,
+                Err(ended) => match ended.farewell() {
+                    Some(reply) => return self.end(Some(reply), writing, ended).await,
+                    None => return ended,
+                },
             }
         }
         self.end(None, writing, Ended::ByClient).await
     }
 
-    /// Lets what is under way be answered, then waits for the writer.
-    async fn end(self, told: Option<Response>, writing: JoinHandle<WriteEnd>, why: Ended) -> Ended {
-        if let Some(response) = told {
-            self.reply(0, 0, &response);
-        }
+    /// Lets what is under way be answered, then says why, then waits for the writer.
+    async fn end(
+        self,
+        farewell: Option<ErrorReply>,
+        writing: JoinHandle<WriteEnd>,
+        why: Ended,
+    ) -> Ended {
+        let farewell = farewell.map(|reply| Box::new(Response::Closing(reply)));
         let (engine, connection) = (self.door.inner.engine.clone(), self.connection);
         // Without this clone of the outbox the engine's is the last: when it lets go, all is said.
         drop(self);
-        if engine.send(Input::Finished { connection }).await.is_err() {
+        if engine.send(Input::Finished { connection, farewell }).await.is_err() {
             return Ended::ShuttingDown;
         }
         match write_ended(writing.await) {
@@ -116,8 +118,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// One read and the frames in it. `false`: the peer sends no more.
     async fn turn(&mut self) -> Result<bool, Ended> {
-        self.cut_frames().await?;
+        // The frames in front of a bad one count, whether they came together or not.
+        let cut = self.cut_frames().await;
         self.hand_over().await?;
+        cut?;
         if self.has_closed {
             return Ok(false);
         }
