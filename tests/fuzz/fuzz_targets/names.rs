@@ -1,0 +1,4 @@
+//! Drives `posthaste_fuzz::names` with what the fuzzing engine makes up.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| posthaste_fuzz::run("names", data));
