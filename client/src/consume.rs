@@ -42,6 +42,7 @@ pub struct Consume<T = Bytes> {
     codec: Codec<T>,
     prefetch: u32,
     prefetch_bytes: usize,
+    limit: Option<u64>,
     lease: Option<Duration>,
     undecodable: Undecodable,
 }
@@ -60,6 +61,7 @@ impl<T> Consume<T> {
             codec,
             prefetch: 64,
             prefetch_bytes: 8 << 20,
+            limit: None,
             lease: None,
             undecodable: Undecodable::default(),
         }
@@ -74,6 +76,26 @@ impl<T> Consume<T> {
     /// Bytes that may wait in this process for the application. The default is 8 MiB.
     pub fn prefetch_bytes(mut self, bytes: usize) -> Self {
         self.prefetch_bytes = bytes;
+        self
+    }
+
+    /// Ends the stream after so many deliveries, and never takes more than that from the broker: what it does not
+    /// deliver stays untouched for others, without the redelivered flag. The default is no limit.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+    /// let mut jobs = client.queue("orders").consume().limit(1).await?;
+    /// while let Some(job) = jobs.next().await {
+    ///     job?.ack().await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn limit(mut self, messages: u64) -> Self {
+        self.limit = Some(messages);
         self
     }
 
@@ -98,6 +120,7 @@ impl<T> fmt::Debug for Consume<T> {
             .field("start", &self.start)
             .field("prefetch", &self.prefetch)
             .field("prefetch_bytes", &self.prefetch_bytes)
+            .field("limit", &self.limit)
             .field("lease", &self.lease)
             .field("undecodable", &self.undecodable)
             .finish_non_exhaustive()
@@ -114,6 +137,7 @@ impl<T> Consume<T> {
             start: self.start.to_wire(),
             lease_ms: self.lease.map(whole_ms_u32),
             prefetch: self.prefetch.clamp(1, CREDIT_MESSAGES_MAX),
+            limit: self.limit,
             prefetch_bytes: u64::try_from(self.prefetch_bytes.max(1)).unwrap_or(u64::MAX),
         })
     }

@@ -41,8 +41,8 @@ impl Drop for Leasing {
     }
 }
 
-/// A stream of deliveries. It ends only when the client is closed or the queue, topic or group is
-/// deleted; a broken connection is repaired behind it.
+/// A stream of deliveries. It ends when its [`limit`](crate::Consume::limit) is reached, the client is closed, or
+/// the queue, topic or group is deleted; a broken connection is repaired behind it.
 ///
 /// Dropping it gives back what was prefetched; deliveries in the application's hands stay valid.
 ///
@@ -169,6 +169,9 @@ impl<T> Consumer<T> {
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<<Self as Stream>::Item>> {
         loop {
             let subscription = &self.lease.subscription;
+            if subscription.left() == 0 {
+                return Poll::Ready(None);
+            }
             if self.cursor.generation() != subscription.generation() {
                 self.cursor.clear();
             }
@@ -201,8 +204,12 @@ impl<T> Consumer<T> {
         // What was begun before must be charged an attempt if this process dies over it.
         self.top_up(message.redelivered || message.attempt > 1);
         match decode(self.codec, message.envelope.value(), message.position) {
-            Ok(payload) => Some(Ok(Delivery::new(payload, message, Arc::clone(&self.lease)))),
+            Ok(payload) => {
+                self.lease.subscription.handed_over();
+                Some(Ok(Delivery::new(payload, message, Arc::clone(&self.lease))))
+            }
             Err(failure) => {
+                self.lease.subscription.passed_over(1);
                 let reason = bounded_reason(format!("decode: {}", failure.message));
                 let name = &self.lease.subscription.terms.name;
                 tracing::warn!(%name, position = message.position, "a payload could not be read");
@@ -223,6 +230,7 @@ impl<T> Consumer<T> {
     fn refuse(&mut self, key: LeaseKey, count: u32, error: &DecodeError) {
         let name = &self.lease.subscription.terms.name;
         tracing::error!(%name, count, %error, "delivered bytes are damaged");
+        self.lease.subscription.passed_over(count);
         self.top_up(true);
         for index in key.index..key.index.saturating_add(count) {
             let reason = bounded_reason(format!("damaged on the way: {error}"));

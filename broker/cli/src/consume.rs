@@ -61,7 +61,6 @@ pub(crate) async fn run(args: &Consume, context: &Context) -> Outcome {
     let consumer = open(args, &client).await?;
     let mut session = Session {
         taker: Taker::new(consumer),
-        left: args.count,
         wait: args.wait,
         stale: 0,
         printer: Printer::new(context.output.format, args.meta, context.output.terminal),
@@ -93,11 +92,10 @@ async fn open(args: &Consume, client: &Client) -> Result<Consumer, Failure> {
         }
         None => (Kind::Queue, client.queue(&args.dest).consume()),
     };
-    let prefetch = match (&args.exec, args.count) {
-        (Some(_), _) => 1,
-        (None, Some(count)) => u32::try_from(count).unwrap_or(PREFETCH).min(PREFETCH),
-        (None, None) => PREFETCH,
-    };
+    let prefetch = if args.exec.is_some() { 1 } else { PREFETCH };
+    if let Some(count) = args.count {
+        consume = consume.limit(count);
+    }
     if let Some(lease) = args.lease {
         consume = consume.lease(lease);
     }
@@ -117,8 +115,6 @@ fn not_consumed(error: ConsumeError, kind: Kind, args: &Consume) -> Failure {
 
 struct Session {
     taker: Taker,
-    /// Messages still wanted; `None` means all.
-    left: Option<u64>,
     wait: Option<Duration>,
     /// Messages whose lease was lost before the ack.
     stale: u64,
@@ -175,10 +171,6 @@ impl Session {
         interrupt: &mut Interrupt,
         max: usize,
     ) -> Result<Option<Vec<Delivery>>, Failure> {
-        let max = self.left.map_or(max, |left| usize::try_from(left).unwrap_or(max).min(max));
-        if max == 0 {
-            return Ok(None);
-        }
         let wait = self.wait;
         let silence = async move {
             match wait {
@@ -192,10 +184,7 @@ impl Session {
             chunk = self.taker.next(max, CHUNK_BYTES) => chunk?,
             () = silence => return Ok(None),
         };
-        if let Some(left) = &mut self.left {
-            *left = left.saturating_sub(chunk.len() as u64);
-        }
-        // An empty chunk: the queue was deleted, nothing will come any more.
+        // An empty chunk: all that were wanted are here, or the queue was deleted.
         Ok((!chunk.is_empty()).then_some(chunk))
     }
 

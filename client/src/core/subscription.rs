@@ -40,6 +40,8 @@ pub(crate) struct Terms {
     pub(crate) lease_ms: Option<u32>,
     pub(crate) prefetch: u32,
     pub(crate) prefetch_bytes: u64,
+    /// Deliveries in all; there is no more credit than that.
+    pub(crate) limit: Option<u64>,
     pub(crate) seed: Seed,
 }
 
@@ -51,6 +53,8 @@ pub(crate) struct Subscription {
     /// Set once, by the connection task.
     channel: AtomicU16,
     generation: AtomicU64,
+    /// Deliveries that the application got.
+    handed: AtomicU64,
     state: Mutex<State>,
     /// Something was settled, or lost.
     settled: Notify,
@@ -68,6 +72,8 @@ struct State {
     /// Until when the application asked for single leases: renewals must not shorten them.
     extended: BTreeMap<u64, Instant>,
     credit: Option<Credit>,
+    /// Messages that this connection may still be given credit for.
+    grantable: u64,
     is_announced: bool,
     /// The stream is gone: what still comes in goes back.
     is_closing: bool,
@@ -135,6 +141,7 @@ impl Subscription {
             terms,
             channel: AtomicU16::new(0),
             generation: AtomicU64::new(0),
+            handed: AtomicU64::new(0),
             state: Mutex::new(state),
             settled: Notify::new(),
         };
@@ -168,14 +175,35 @@ impl Subscription {
         Poll::Pending
     }
 
+    /// Deliveries that the application may still get.
+    pub(crate) fn left(&self) -> u64 {
+        let limit = self.terms.limit.unwrap_or(u64::MAX);
+        limit.saturating_sub(self.handed.load(Ordering::Relaxed))
+    }
+
+    /// The application got one more.
+    pub(crate) fn handed_over(&self) {
+        if self.terms.limit.is_some() {
+            self.handed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// So many were taken and not handed over: others may come in their place.
+    pub(crate) fn passed_over(&self, messages: u32) {
+        let mut state = lock(&self.state);
+        state.grantable = state.grantable.saturating_add(u64::from(messages));
+    }
+
     /// The application has begun so many deliveries of this connection, and made room for more.
     pub(crate) fn grant(self: &Arc<Self>, generation: Generation, more: Credit) {
         let mut state = lock(&self.state);
         if state.generation != generation || state.is_closing {
             return;
         }
+        let messages = more.messages.min(u32::try_from(state.grantable).unwrap_or(u32::MAX));
+        state.grantable -= u64::from(messages);
         let credit = state.credit.get_or_insert_default();
-        credit.messages = credit.messages.saturating_add(more.messages);
+        credit.messages = credit.messages.saturating_add(messages);
         credit.bytes = credit.bytes.saturating_add(more.bytes);
         credit.begun = more.begun;
         self.announce(state);

@@ -45,6 +45,24 @@ async fn a_consumer_asks_for_64_messages_and_8_mib() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limited_consumer_never_takes_more_than_it_delivers() {
+    let (_fake, mut peer, client) = connected().await;
+    let queue = client.queue("q");
+    let opening = tokio::spawn(async move { queue.consume().prefetch(4).limit(6).await });
+    let (channel, consume) = peer.open_consumer(LEASE_MS).await;
+    assert_eq!(consume.credit.messages, 4);
+    let mut consumer = opening.await.unwrap().unwrap();
+    peer.deliver(channel, delivery(1, vec![piece("q", 0, &["a", "b", "c", "d"])])).await;
+    let mut jobs = vec![take(&mut consumer).await, take(&mut consumer).await];
+    assert_eq!(peer.credit().await.messages, 2, "four are on their way of six");
+    jobs.extend([take(&mut consumer).await, take(&mut consumer).await]);
+    assert_eq!(peer.credit().await.messages, 0, "six are on their way");
+    peer.deliver(channel, delivery(1, vec![piece("q", 4, &["e", "f"])])).await;
+    jobs.extend([take(&mut consumer).await, take(&mut consumer).await]);
+    assert!(consumer.next().await.is_none(), "the stream ends at its limit");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_group_says_where_it_starts() {
     let (_fake, mut peer, client) = connected().await;
     let group = client.topic("events").group("billing").start(Start::Position(7));

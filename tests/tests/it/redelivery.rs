@@ -195,3 +195,16 @@ fn a_delay_beyond_its_range_is_refused() {
     raw.refused(1, &settle, ErrorCode::InvalidArgument);
     assert!(raw.settle(&got, Outcome::Ack), "the lease is as it was");
 }
+
+#[test]
+fn who_wants_one_message_leaves_the_others_untouched() {
+    let broker = TestBroker::start("one-of-many");
+    broker.ok(&["queue", "set", "orders"]);
+    for body in ["a", "b", "c"] {
+        broker.ok(&["pub", "orders", body]);
+    }
+    broker.ok(&["consume", "orders", "--count", "1"]);
+    let rest = broker.ok(&["consume", "orders", "--count", "2", "--meta"]);
+    let flags: Vec<&str> = rest.lines().filter_map(|line| line.split('\t').nth(2)).collect();
+    assert_eq!(flags, ["first", "first"], "{rest}");
+}

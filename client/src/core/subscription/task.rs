@@ -36,16 +36,15 @@ impl Subscription {
         let mut state = lock(&self.state);
         state.generation = generation;
         self.generation.store(generation, Ordering::Release);
+        let left = self.left();
+        let messages = self.terms.prefetch.min(u32::try_from(left).unwrap_or(u32::MAX));
+        state.grantable = left - u64::from(messages);
         Consume {
             name: self.terms.name.clone(),
             group: self.terms.group.clone(),
             start: self.terms.start,
             lease_ms: self.terms.lease_ms,
-            credit: Credit {
-                messages: self.terms.prefetch,
-                bytes: self.terms.prefetch_bytes,
-                begun: 0,
-            },
+            credit: Credit { messages, bytes: self.terms.prefetch_bytes, begun: 0 },
         }
     }
 
