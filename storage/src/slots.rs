@@ -218,6 +218,10 @@ impl Slots {
             .open(&path, OpenMode::ReadWrite)
             .map_err(|cause| StorageError::io("open", &path, 0, cause))
             .and_then(|file| {
+                if !is_written {
+                    // Its last writer may be a process that met a bad disk.
+                    file.forget();
+                }
                 let size = dead.len.max(u64::from(self.options.segment_bytes));
                 if !is_written || size > dead.len {
                     allocate(&*file, &path, size)?;

@@ -113,7 +113,10 @@ impl Superblock {
         let path = dir.join(SUPER);
         let mut bytes = vec![0; 2 * COPY_BYTES];
         disk.open(&path, OpenMode::Read)
-            .and_then(|file| read_full(&*file, &mut bytes, 0))
+            .and_then(|file| {
+                file.forget();
+                read_full(&*file, &mut bytes, 0)
+            })
             .map_err(|cause| StorageError::io("read", &path, 0, cause))?;
         let newest = bytes
             .chunks(COPY_BYTES)
@@ -145,6 +148,8 @@ impl Superblock {
         let open = |path: &Path| disk.open(path, OpenMode::Create);
         let file =
             open(&temporary).map_err(|cause| StorageError::io("create", &temporary, 0, cause))?;
+        // What an attempt before has left is not written over, but gone.
+        file.set_len(0).map_err(|cause| StorageError::io("empty", &temporary, 0, cause))?;
         let file = SuperFile { file, path: path.clone() };
         for _ in 0..2 {
             self.store_next(&file)?;

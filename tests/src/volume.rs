@@ -86,14 +86,21 @@ impl Volume {
         };
         let path = volume.image.to_string_lossy().into_owned();
         match kind {
-            // Everything that the file system writes for itself is written now.
+            // All that the file system writes for itself lies at the front.
             FileSystem::Ext4 => run(
                 "mkfs.ext4",
-                &["-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", &path],
+                &["-q", "-F", "-N4096", "-Jsize=8", "-E", "nodiscard,packed_meta_blocks=1", &path],
             )?,
             FileSystem::Xfs => run("mkfs.xfs", &["-q", "-f", "-K", &path])?,
         };
+        // The journal has its room even where the disk below has none left for anything else.
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, 24 << 20)
+            .map_err(|error| format!("no room for an image: {error}"))?;
         volume.device = run("losetup", &["--find", "--show", &path])?.trim().to_owned();
+        // The loop driver takes a short write for a whole one: one page cannot be written in part.
+        let device = volume.device.trim_start_matches("/dev/");
+        let limit = format!("/sys/block/{device}/queue/max_sectors_kb");
+        std::fs::write(&limit, "4").map_err(|error| format!("{limit}: {error}"))?;
         std::fs::create_dir_all(at).map_err(|error| format!("no mount point: {error}"))?;
         volume.try_mount()?;
         Ok(volume)
@@ -149,6 +156,13 @@ impl Volume {
     pub fn thaw(&mut self) {
         run("fsfreeze", &["--unfreeze", &self.at.to_string_lossy()]).expect("it can be thawed");
         self.is_frozen = false;
+    }
+
+    /// Whether the file system still takes anything; after an error of its own journal it does not.
+    pub fn is_writable(&self) -> bool {
+        let probe = self.at.join("lost+found.probe");
+        let made = File::create(&probe).and_then(|file| file.sync_all());
+        made.is_ok() && std::fs::remove_file(&probe).is_ok()
     }
 
     /// Free bytes.
@@ -227,6 +241,7 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let at = self.at.to_string_lossy().into_owned();
+        // The loop device lets go of the image a little later than the call that detached it.
         eventually("the small disk can be unmounted", || run("umount", &[&at]).ok());
     }
 }

@@ -96,6 +96,12 @@ pub trait DiskFile: Debug + Send + Sync {
     /// Cuts or extends the file. New bytes read as zero.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Lets go of what memory holds of the file and is not waiting to be written: the next read asks the disk.
+    ///
+    /// After a write or sync that failed, memory shows what the disk does not have. Worse, what is written over such a page
+    /// may never get there, although the sync succeeds: ext4 does so in allocated space that was never written.
+    fn forget(&self) {}
+
     /// The size in bytes.
     fn len(&self) -> io::Result<u64>;
 

@@ -160,6 +160,11 @@ impl DiskFile for RealFile {
         self.file.set_len(len)
     }
 
+    fn forget(&self) {
+        // A file system that cannot has no such memory, or is believed as it is.
+        rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed).ok();
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

@@ -46,7 +46,7 @@ pub(super) fn open(
     } else {
         choose_checkpoint(&*disk, &places, &superblock)?
     };
-    let survey = Survey::of(&*disk, &places, &superblock.store)?;
+    let survey = Survey::of(&*disk, &places, &superblock)?;
     if is_new {
         refuse_used(&survey, &places)?;
     }

@@ -12,6 +12,7 @@ use crate::error::StorageError;
 use crate::fields::u64_at;
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentId, read_full, slot_of};
 use crate::store::Places;
+use crate::superblock::{State, Superblock};
 
 /// Where the salt is in an OPEN block.
 const SALT_AT: usize = HEADER_BYTES + 24;
@@ -38,13 +39,13 @@ impl Survey {
     pub(super) fn of(
         disk: &dyn Disk,
         places: &Places,
-        store: &[u8; 16],
+        superblock: &Superblock,
     ) -> Result<Self, StorageError> {
         let dir = &places.log_dir;
         let names = disk.list(dir).map_err(|cause| StorageError::io("list", dir, 0, cause))?;
         let mut files = Vec::new();
         for (name, slot) in names.iter().filter_map(|name| Some((name, slot_of(name)?))) {
-            files.push(look_at(disk, &dir.join(name), slot, store)?);
+            files.push(look_at(disk, &dir.join(name), slot, superblock)?);
         }
         Ok(Self { files })
     }
@@ -65,10 +66,15 @@ fn look_at(
     disk: &dyn Disk,
     path: &Path,
     slot: u32,
-    store: &[u8; 16],
+    superblock: &Superblock,
 ) -> Result<SlotFile, StorageError> {
+    let store = &superblock.store;
     let error = |cause| StorageError::io("read", path, 0, cause);
     let file = disk.open(path, OpenMode::Read).map_err(error)?;
+    if superblock.state != State::Closed {
+        // The process before may have ended because a sync failed: what counts is on the disk.
+        file.forget();
+    }
     let len = file.len().map_err(error)?;
     let mut front = vec![0; SEGMENT_HEADER_BYTES as usize + 512];
     let found = read_full(&*file, &mut front, 0).map_err(error)?;

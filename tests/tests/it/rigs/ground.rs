@@ -1,27 +1,37 @@
 //! What rigs stand on: a broker whose data lies on a volume, and counts from the environment.
 
 use posthaste_tests::history::Verdict;
+use posthaste_tests::volume::SmallDisk;
 use posthaste_tests::{Checking, FileSystem, TestBroker, Volume, eventually, told};
 use std::ops::{Deref, DerefMut};
 use std::process::Command;
 
-/// A broker with its data on a volume of its own. Goes in order: broker, mount, directories.
+/// A broker with its data on a volume of its own. They go in this order, after the process.
 pub(super) struct OnVolume {
-    pub(super) broker: TestBroker,
     pub(super) volume: Volume,
+    /// What the image lies on, if not in the place for images.
+    pub(super) below: Option<SmallDisk>,
+    pub(super) broker: TestBroker,
 }
 
 impl OnVolume {
     /// The volume, with no broker running yet; `None`: this machine cannot, which was said.
     pub(super) fn make(rig: &str, kind: FileSystem, mib: u64) -> Option<OnVolume> {
         let broker = TestBroker::prepare(&rig.replace(' ', "-"), &[]);
-        match Volume::make(kind, mib, &broker.data_dir()) {
-            Ok(volume) => Some(OnVolume { broker, volume }),
-            Err(why) => {
-                told::skipped(&format!("{rig} on {}", kind.name()), &why);
-                None
-            }
-        }
+        let volume = Volume::make(kind, mib, &broker.data_dir());
+        let volume = volume.inspect_err(|why| skip(rig, kind, why)).ok()?;
+        Some(OnVolume { volume, below: None, broker })
+    }
+
+    /// The same on a disk of `below` MiB, which is smaller than what the volume says it has.
+    pub(super) fn make_on(rig: &str, kind: FileSystem, mib: u64, below: u64) -> Option<OnVolume> {
+        let broker = TestBroker::prepare(&rig.replace(' ', "-"), &[]);
+        let dir = broker.scratch().join("disk");
+        let below = SmallDisk::make(below, &dir);
+        let below = below.inspect_err(|why| skip(rig, kind, why)).ok()?;
+        let volume = Volume::make_in(kind, mib, &broker.data_dir(), &dir);
+        let volume = volume.inspect_err(|why| skip(rig, kind, why)).ok()?;
+        Some(OnVolume { volume, below: Some(below), broker })
     }
 
     /// Kills the broker, unless it has ended by itself.
@@ -35,6 +45,11 @@ impl OnVolume {
 impl Drop for OnVolume {
     fn drop(&mut self) {
         self.end();
+        if std::thread::panicking() {
+            // What the failed test saw, the page cache included.
+            let (data, seen) = (self.data_dir(), self.scratch().join("data.seen"));
+            drop(Command::new("cp").args(["-a", "--sparse=always"]).arg(data).arg(seen).status());
+        }
     }
 }
 
@@ -50,6 +65,10 @@ impl DerefMut for OnVolume {
     fn deref_mut(&mut self) -> &mut TestBroker {
         &mut self.broker
     }
+}
+
+fn skip(rig: &str, kind: FileSystem, why: &str) {
+    told::skipped(&format!("{rig} on {}", kind.name()), why);
 }
 
 /// A number from the environment.

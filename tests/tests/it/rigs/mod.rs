@@ -1,5 +1,6 @@
 //! Rigs: the real process on real file systems that fail. Each says on the standard error what it did,
 //! or that it was skipped and why; `bash tests/rigs/run` installs what they need and runs them at length.
 
+mod fsync;
 mod ground;
 mod power;

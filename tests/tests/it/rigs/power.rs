@@ -40,7 +40,7 @@ fn recover(on: &mut OnVolume, random: &mut Random) -> u64 {
     on.volume.unmount();
     on.volume.mount();
     while random.once_in(4) {
-        let OnVolume { broker, volume } = on;
+        let OnVolume { broker, volume, .. } = on;
         broker.start_and_kill_after(|| {
             sleep(Duration::from_millis(random.within(1..60)));
             volume.cut(how(random));
