@@ -16,6 +16,8 @@ use crate::segment::{SEGMENT_HEADER_BYTES, Segment, read_full};
 /// Several of the largest usual blocks, so that few are read twice at the seams.
 const CHUNK_BYTES: u32 = 4 << 20;
 
+static ZEROS: [u8; BLOCK_ALIGN as usize] = [0; BLOCK_ALIGN as usize];
+
 /// Walks the blocks of one segment up to `limit`.
 #[derive(Debug)]
 pub(crate) struct Scanner<'a> {
@@ -190,6 +192,10 @@ fn no_header(front: &[u8], here: Lsn) -> Bad {
 fn read_chunk(segment: &Segment, at: u32, len: u32) -> Result<Bytes, StorageError> {
     let mut buffer = Buffer::default();
     let bytes = buffer.bytes();
+    if bytes.capacity() < len as usize {
+        // Fresh memory is zero already.
+        *bytes = vec![0; len as usize];
+    }
     bytes.resize(len as usize, 0);
     let found = read_full(&*segment.file, bytes, u64::from(at))
         .map_err(|cause| StorageError::io("read", &segment.path, u64::from(at), cause))?;
@@ -228,7 +234,7 @@ pub(crate) fn probe(
 pub(crate) fn torn_extent(segment: &Segment, from: u32, to: u32) -> Result<u32, StorageError> {
     let (mut end, mut checked) = (from, from);
     let is_full = sectors(segment, from, to, |at, sector| {
-        if sector.iter().any(|byte| *byte != 0) {
+        if sector != &ZEROS[..sector.len()] {
             end = at + BLOCK_ALIGN as u32;
         }
         checked = at + BLOCK_ALIGN as u32;

@@ -3,7 +3,6 @@
 //! Between the two stand the pending units: sector writes and length changes, in order, that no sync covered. A crash image is
 //! the media plus any choice of them. Without tracking there is the cache only, and a sync has nothing to do.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,8 +18,44 @@ pub(super) struct Pending {
 
 #[derive(Clone)]
 pub(super) enum Change {
-    Sector { number: u64, bytes: Arc<Sector> },
+    Sector { number: u64, bytes: Written },
     Len(u64),
+}
+
+/// One sector of a write, in the bytes of the whole write.
+#[derive(Clone)]
+pub(super) struct Written {
+    all: Arc<[u8]>,
+    at: usize,
+}
+
+/// What each sector held on the media before its present content.
+#[derive(Clone, Default)]
+pub(super) struct Older {
+    bytes: Sparse,
+    /// One bit for each sector that had another content before.
+    is_there: Vec<u64>,
+}
+
+impl Older {
+    pub(super) fn sector(&self, number: u64) -> Option<Sector> {
+        let (word, bit) = bit_of(number);
+        let is_there = self.is_there.get(word).is_some_and(|bits| bits & bit != 0);
+        is_there.then(|| self.bytes.sector(number))
+    }
+
+    fn put(&mut self, number: u64, sector: &Sector) {
+        let (word, bit) = bit_of(number);
+        if self.is_there.len() <= word {
+            self.is_there.resize(word + 1, 0);
+        }
+        self.is_there[word] |= bit;
+        self.bytes.write(sector, number * SECTOR_BYTES as u64);
+    }
+}
+
+fn bit_of(number: u64) -> (usize, u64) {
+    (usize::try_from(number / 64).unwrap_or(usize::MAX), 1 << (number % 64))
 }
 
 #[derive(Clone, Default)]
@@ -32,8 +67,7 @@ pub(super) struct Content {
     pub(super) media: Sparse,
     pub(super) media_len: u64,
     pub(super) pending: Vec<Pending>,
-    /// What each sector held on the media before its present content.
-    pub(super) older: Arc<BTreeMap<u64, Arc<Sector>>>,
+    pub(super) older: Older,
     tracked: bool,
 }
 
@@ -85,8 +119,13 @@ impl Content {
             return;
         }
         let sector_bytes = SECTOR_BYTES as u64;
-        for number in range.start / sector_bytes..range.end.div_ceil(sector_bytes) {
-            let bytes = Arc::new(self.cache.sector(number));
+        let numbers = range.start / sector_bytes..range.end.div_ceil(sector_bytes);
+        let count = usize::try_from(numbers.end - numbers.start).unwrap_or(usize::MAX);
+        let mut all = vec![0; count * SECTOR_BYTES];
+        self.cache.read(&mut all, numbers.start * sector_bytes);
+        let all: Arc<[u8]> = all.into();
+        for (number, at) in numbers.zip((0..).step_by(SECTOR_BYTES)) {
+            let bytes = Written { all: Arc::clone(&all), at };
             self.note(call, Change::Sector { number, bytes });
         }
     }
@@ -148,10 +187,11 @@ impl Content {
             }
             Change::Sector { number, bytes } => {
                 let before = self.media.sector(*number);
-                if before != **bytes {
-                    Arc::make_mut(&mut self.older).insert(*number, Arc::new(before));
+                let bytes = &bytes.all[bytes.at..][..SECTOR_BYTES];
+                if before != bytes {
+                    self.older.put(*number, &before);
+                    self.media.write(&bytes[..bytes_new], number * SECTOR_BYTES as u64);
                 }
-                self.media.write(&bytes[..bytes_new], number * SECTOR_BYTES as u64);
             }
         }
     }
@@ -162,7 +202,7 @@ impl Content {
             reserved: self.reserved,
             media: self.media.clone(),
             media_len: self.media_len,
-            older: Arc::clone(&self.older),
+            older: self.older.clone(),
             ..Self::new(self.tracked)
         }
     }

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -47,7 +47,7 @@ struct Shared {
     names: Mutex<Names>,
     files: Mutex<BTreeMap<u64, Arc<FileCell>>>,
     next_file: AtomicU64,
-    locks: Arc<Mutex<BTreeSet<PathBuf>>>,
+    locks: Arc<Mutex<BTreeSet<String>>>,
     space: Arc<Space>,
 }
 
@@ -191,11 +191,12 @@ impl SimDisk {
             return Ok(Ticket { call: 0, effect: None, is_lying: false });
         }
         let call = Call { op, path };
-        let hook = locked(&self.shared.machine).hook.clone();
-        if let Some(hook) = hook {
-            hook(call);
-        }
         let mut machine = locked(&self.shared.machine);
+        if let Some(hook) = machine.hook.clone() {
+            drop(machine);
+            hook(call);
+            machine = locked(&self.shared.machine);
+        }
         let effect = machine.enter(call)?;
         Ok(Ticket { call: machine.calls, effect, is_lying: machine.is_lying })
     }
@@ -302,7 +303,7 @@ impl Disk for SimDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         self.enter(Op::Lock, path)?;
-        let key = clean(path)?;
+        let key = clean(path)?.into_owned();
         // The file stays, as a lock file does on a real disk.
         self.open(path, OpenMode::Create)?;
         if !locked(&self.shared.locks).insert(key.clone()) {
@@ -314,8 +315,8 @@ impl Disk for SimDisk {
 
 /// A held lock file.
 struct SimLock {
-    key: PathBuf,
-    locks: Arc<Mutex<BTreeSet<PathBuf>>>,
+    key: String,
+    locks: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Drop for SimLock {

@@ -3,9 +3,11 @@
 //! Each creation, renaming and removal is pending until the directory is synced, and each can survive a crash without the
 //! others. A renaming is one change: there is no state with both names or with neither.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,13 +16,14 @@ pub(super) enum Node {
     File(u64),
 }
 
-type Tree = BTreeMap<PathBuf, BTreeMap<String, Node>>;
+/// Directories by their path from the root, which is the empty one.
+type Tree = BTreeMap<String, BTreeMap<String, Node>>;
 
 /// A name, split.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) dir: PathBuf,
-    pub(super) name: String,
+struct Place {
+    dir: String,
+    name: String,
 }
 
 /// One change of names that is not yet on the media.
@@ -36,24 +39,25 @@ pub(super) struct NameChange {
 
 impl NameChange {
     /// The directory whose sync makes the change durable.
-    fn dir(&self) -> Option<&Path> {
+    fn dir(&self) -> Option<&str> {
         let come = self.come.as_ref().map(|(place, _)| place);
-        come.or(self.gone.as_ref()).map(|place| place.dir.as_path())
+        come.or(self.gone.as_ref()).map(|place| place.dir.as_str())
     }
 }
 
+/// A clone shares both trees until one side changes them.
 #[derive(Clone)]
 pub(super) struct Names {
-    cache: Tree,
-    media: Tree,
+    cache: Arc<Tree>,
+    media: Arc<Tree>,
     pub(super) pending: Vec<NameChange>,
     tracked: bool,
 }
 
 impl Names {
     pub(super) fn new(tracked: bool) -> Self {
-        let root: Tree = [(PathBuf::new(), BTreeMap::new())].into();
-        Self { cache: root.clone(), media: root, pending: Vec::new(), tracked }
+        let root: Arc<Tree> = Arc::new([(String::new(), BTreeMap::new())].into());
+        Self { cache: Arc::clone(&root), media: root, pending: Vec::new(), tracked }
     }
 
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -61,17 +65,17 @@ impl Names {
     }
 
     pub(super) fn is_dir(&self, path: &Path) -> bool {
-        clean(path).is_ok_and(|path| self.cache.contains_key(&path))
+        clean(path).is_ok_and(|path| self.cache.contains_key(&*path))
     }
 
     /// What a path stands for, if it is there.
     pub(super) fn node(&self, path: &Path) -> io::Result<Option<Node>> {
         let path = clean(path)?;
-        if self.cache.contains_key(&path) {
+        if self.cache.contains_key(&*path) {
             return Ok(Some(Node::Dir));
         }
-        let place = split(&path)?;
-        Ok(self.cache.get(&place.dir).and_then(|dir| dir.get(&place.name)).copied())
+        let (dir, name) = split(&path)?;
+        Ok(self.cache.get(dir).and_then(|dir| dir.get(name)).copied())
     }
 
     pub(super) fn file(&self, path: &Path) -> io::Result<u64> {
@@ -84,13 +88,12 @@ impl Names {
 
     pub(super) fn make_dir(&mut self, call: u64, path: &Path) -> io::Result<()> {
         let path = clean(path)?;
-        let mut above: Vec<&Path> = path.ancestors().collect();
-        above.reverse();
-        for dir in above {
+        let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+        for dir in ends.map(|end| &path[..end]) {
             if self.cache.contains_key(dir) {
                 continue;
             }
-            let place = split(dir)?;
+            let place = place(dir)?;
             if self.dir(&place.dir)?.contains_key(&place.name) {
                 return Err(io::ErrorKind::NotADirectory.into());
             }
@@ -100,7 +103,7 @@ impl Names {
     }
 
     pub(super) fn create(&mut self, call: u64, path: &Path, number: u64) -> io::Result<()> {
-        let place = split(&clean(path)?)?;
+        let place = place(&clean(path)?)?;
         self.dir(&place.dir)?;
         self.change(NameChange { call, gone: None, come: Some((place, Node::File(number))) });
         Ok(())
@@ -115,7 +118,7 @@ impl Names {
             Some(Node::File(replaced)) => Some(replaced),
             None => None,
         };
-        let (gone, come) = (split(&clean(from)?)?, split(&clean(to)?)?);
+        let (gone, come) = (place(&clean(from)?)?, place(&clean(to)?)?);
         self.dir(&come.dir)?;
         self.change(NameChange { call, gone: Some(gone), come: Some((come, Node::File(number))) });
         Ok(replaced)
@@ -124,17 +127,17 @@ impl Names {
     /// Returns the file that lost its name.
     pub(super) fn remove(&mut self, call: u64, path: &Path) -> io::Result<u64> {
         let number = self.file(path)?;
-        let gone = split(&clean(path)?)?;
+        let gone = place(&clean(path)?)?;
         self.change(NameChange { call, gone: Some(gone), come: None });
         Ok(number)
     }
 
-    fn dir(&self, dir: &Path) -> io::Result<&BTreeMap<String, Node>> {
+    fn dir(&self, dir: &str) -> io::Result<&BTreeMap<String, Node>> {
         self.cache.get(dir).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn change(&mut self, change: NameChange) {
-        apply(&mut self.cache, &change);
+        apply(Arc::make_mut(&mut self.cache), &change);
         if self.tracked {
             self.pending.push(change);
         }
@@ -144,39 +147,38 @@ impl Names {
     pub(super) fn settle(&mut self, dir: &Path) -> io::Result<()> {
         let dir = clean(dir)?;
         self.dir(&dir)?;
+        if self.pending.is_empty() {
+            return Ok(());
+        }
         let (settled, pending) =
             std::mem::take(&mut self.pending).into_iter().partition(|c| c.dir() == Some(&dir));
         self.pending = pending;
-        settled.iter().for_each(|change| apply(&mut self.media, change));
+        settled.iter().for_each(|change| apply(Arc::make_mut(&mut self.media), change));
         Ok(())
     }
 
     /// Puts one pending change on the media.
     pub(super) fn apply(&mut self, index: usize) {
         if let Some(change) = self.pending.get(index) {
-            apply(&mut self.media, change);
+            apply(Arc::make_mut(&mut self.media), change);
         }
     }
 
     /// After a power cut: the media is the truth, as far as it can be reached from the root.
     pub(super) fn cut_power(&mut self) {
         self.pending.clear();
-        let mut reached = Tree::new();
-        let mut ahead = vec![PathBuf::new()];
-        while let Some(dir) = ahead.pop() {
-            let names = self.media.get(&dir).cloned().unwrap_or_default();
-            let dirs = names.iter().filter(|(_, node)| **node == Node::Dir);
-            ahead.extend(dirs.map(|(name, _)| dir.join(name)));
-            reached.insert(dir, names);
+        if self.media.keys().any(|dir| !leads_to(&self.media, dir)) {
+            let reached = self.media.keys().filter(|dir| leads_to(&self.media, dir)).cloned();
+            let reached: BTreeSet<String> = reached.collect();
+            Arc::make_mut(&mut self.media).retain(|dir, _| reached.contains(dir));
         }
-        self.media = reached.clone();
-        self.cache = reached;
+        self.cache = Arc::clone(&self.media);
     }
 
     /// Makes cache and media the same, as if every directory were synced.
     pub(super) fn settle_all(&mut self) {
         self.pending.clear();
-        self.media = self.cache.clone();
+        self.media = Arc::clone(&self.cache);
     }
 
     /// Files that a name still leads to, now or after a crash.
@@ -194,8 +196,8 @@ impl Names {
 
     /// All files as calls see them.
     pub(super) fn files(&self) -> Vec<(PathBuf, u64)> {
-        let entry = |dir: &Path, (name, node): (&String, &Node)| match node {
-            Node::File(number) => Some((dir.join(name), *number)),
+        let entry = |dir: &str, (name, node): (&String, &Node)| match node {
+            Node::File(number) => Some((Path::new(dir).join(name), *number)),
             Node::Dir => None,
         };
         self.cache
@@ -203,6 +205,13 @@ impl Names {
             .flat_map(|(dir, names)| names.iter().filter_map(|e| entry(dir, e)))
             .collect()
     }
+}
+
+/// Whether every directory above is there, and names the one below.
+fn leads_to(tree: &Tree, dir: &str) -> bool {
+    let Ok((above, name)) = split(dir) else { return true };
+    let is_named = tree.get(above).is_some_and(|names| names.get(name) == Some(&Node::Dir));
+    is_named && leads_to(tree, above)
 }
 
 fn apply(tree: &mut Tree, change: &NameChange) {
@@ -214,13 +223,22 @@ fn apply(tree: &mut Tree, change: &NameChange) {
     if let Some((come, node)) = &change.come {
         tree.entry(come.dir.clone()).or_default().insert(come.name.clone(), *node);
         if *node == Node::Dir {
-            tree.entry(come.dir.join(&come.name)).or_default();
+            tree.entry(join(&come.dir, &come.name)).or_default();
         }
     }
 }
 
+fn join(dir: &str, name: &str) -> String {
+    if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") }
+}
+
 /// The path from the root, without `.` and a leading `/`.
-pub(super) fn clean(path: &Path) -> io::Result<PathBuf> {
+pub(super) fn clean(path: &Path) -> io::Result<Cow<'_, str>> {
+    if let Some(plain) = path.to_str()
+        && plain.split('/').all(|name| !matches!(name, "" | "." | ".."))
+    {
+        return Ok(Cow::Borrowed(plain));
+    }
     let mut cleaned = PathBuf::new();
     for component in path.components() {
         match component {
@@ -231,12 +249,19 @@ pub(super) fn clean(path: &Path) -> io::Result<PathBuf> {
             }
         }
     }
-    Ok(cleaned)
+    Ok(Cow::Owned(cleaned.to_string_lossy().into_owned()))
 }
 
-fn split(path: &Path) -> io::Result<Place> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    Ok(Place { dir: dir.to_path_buf(), name: name.to_string_lossy().into_owned() })
+/// The directory and the name in it; the root has neither.
+fn split(path: &str) -> io::Result<(&str, &str)> {
+    match path.rsplit_once('/') {
+        Some(place) => Ok(place),
+        None if path.is_empty() => Err(io::ErrorKind::InvalidInput.into()),
+        None => Ok(("", path)),
+    }
+}
+
+fn place(path: &str) -> io::Result<Place> {
+    let (dir, name) = split(path)?;
+    Ok(Place { dir: dir.to_owned(), name: name.to_owned() })
 }

@@ -58,7 +58,7 @@ impl SimDisk {
 
     /// Gives a sector back what it held before its present content. Says whether it had other content before.
     pub fn stale_sector(&self, path: &Path, number: u64) -> io::Result<bool> {
-        let older = self.named(path)?.read().older.get(&number).cloned();
+        let older = self.named(path)?.read().older.sector(number);
         match older {
             Some(older) => self.put_sector(path, number, &older).map(|()| true),
             None => Ok(false),
