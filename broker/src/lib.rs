@@ -26,5 +26,6 @@ pub use config::{Config, Limits};
 pub use embedded::Embedded;
 pub use engine::run::EngineError;
 pub use engine::start::OpenError;
+pub use posthaste_storage::StorageError;
 pub use running::StartError;
 pub use server::Broker;

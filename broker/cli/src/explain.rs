@@ -1,6 +1,6 @@
 //! `posthaste explain`: an error code with what it means and what to do; without one, all of them.
 
-use crate::codes::{ALL, Explanation};
+use crate::codes::{Explanation, all};
 use crate::errors::{Exit, Failure, Outcome};
 use crate::output::{Cell, Output};
 use clap::Args;
@@ -19,20 +19,20 @@ pub(crate) fn code(number: u16) -> String {
     format!("PH-{number:04}")
 }
 
-fn find(text: &str) -> Option<&'static Explanation> {
+fn find(text: &str) -> Option<Explanation> {
     let digits = text.trim_start_matches(['P', 'p']).trim_start_matches(['H', 'h']);
     let number: u16 = digits.trim_start_matches('-').parse().ok()?;
-    ALL.iter().find(|explanation| explanation.number == number)
+    all().find(|explanation| explanation.number == number)
 }
 
 pub(crate) fn run(args: &Explain, output: Output) -> Outcome {
     let Some(wanted) = &args.code else {
-        let rows = ALL.iter().map(|x| vec![Cell::text(&code(x.number)), Cell::text(x.title)]);
+        let rows = all().map(|x| vec![Cell::text(&code(x.number)), Cell::text(x.title)]);
         output.rows(
             "codes",
             &["CODE", "MEANING"],
             rows.collect(),
-            ALL.iter().map(object).collect(),
+            all().map(|x| object(&x)).collect(),
         )?;
         return Ok(Exit::Done);
     };
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Explain, output: Output) -> Outcome {
             found.remedy
         ))?;
     } else {
-        output.value(object(found))?;
+        output.value(object(&found))?;
     }
     Ok(Exit::Done)
 }

@@ -2,9 +2,8 @@
 
 use crate::errors::{Exit, Failure};
 use crate::serve::Serve;
-use posthaste_broker::{EngineError, OpenError, StartError};
+use posthaste_broker::{EngineError, OpenError, StartError, StorageError};
 use std::error::Error;
-use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 
@@ -54,14 +53,13 @@ fn cannot_open(error: &OpenError, args: &Serve) -> Failure {
     }
 }
 
-/// The code of a refusal of the log, by the name of its variant.
-fn code_of(error: &impl Debug) -> &'static str {
-    let shown = format!("{error:?}");
-    match shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default() {
-        "AlreadyLocked" => "PH-0602",
-        "NewerFormat" => "PH-0603",
-        "Damaged" | "MissingSegment" => "PH-0604",
-        "NoSpace" => "PH-0303",
+/// The code of a refusal of the log.
+fn code_of(error: &StorageError) -> &'static str {
+    match error {
+        StorageError::AlreadyLocked { .. } => "PH-0602",
+        StorageError::NewerFormat { .. } => "PH-0603",
+        StorageError::Damaged(_) | StorageError::MissingSegment { .. } => "PH-0604",
+        StorageError::NoSpace { .. } => "PH-0303",
         _ => "PH-0607",
     }
 }
