@@ -33,10 +33,14 @@ pub struct Config {
 /// Limits of connections and memory; each refusal has a named error.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections at once.
+    /// Connections at once; fewer if the process may not open so many files.
     pub connections_max: usize,
+    /// Connections at once from one address.
+    pub connections_per_address_max: usize,
     /// Connections that have not finished their handshake.
     pub handshakes_max: usize,
+    /// The same from one address.
+    pub handshakes_per_address_max: usize,
     /// Time for preface and hello together.
     pub handshake_timeout: Duration,
     /// Time for one frame to arrive whole.
@@ -53,6 +57,8 @@ pub struct Limits {
     pub publish_bytes_max: u64,
     /// Unconfirmed bytes of all clients together; beyond it sockets are not read.
     pub ingest_bytes_max: usize,
+    /// Memory for large frames of all clients that have not arrived whole.
+    pub assembly_bytes_max: usize,
     /// Bytes waiting for one client; beyond it nothing more is delivered to it.
     pub outbound_bytes_max: usize,
 }
@@ -76,7 +82,9 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections_max: 10_000,
+            connections_per_address_max: 5_000,
             handshakes_max: 512,
+            handshakes_per_address_max: 256,
             handshake_timeout: Duration::from_secs(5),
             frame_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
@@ -85,6 +93,7 @@ impl Default for Limits {
             message_bytes_max: limits::MESSAGE_BYTES_MAX,
             publish_bytes_max: 8 << 20,
             ingest_bytes_max: 64 << 20,
+            assembly_bytes_max: 64 << 20,
             outbound_bytes_max: 8 << 20,
         }
     }

@@ -3,6 +3,8 @@
 //! `/livez`: the process answers, also while it recovers. `/readyz`: recovered and able to
 //! confirm. `/metrics`: Prometheus text.
 
+mod guests;
+
 use crate::running::{Health, StartError};
 use axum::Router;
 use axum::extract::State;
@@ -46,7 +48,7 @@ pub(crate) fn start(
         .route("/metrics", get(render))
         .with_state(shared);
     let task = tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
+        if let Err(error) = axum::serve(guests::Guests::new(listener), router).await {
             tracing::error!(%error, "metrics and health are not served any more");
         }
     });

@@ -4,6 +4,8 @@
 //! to the engine and writes what the engine puts into its outbox.
 
 mod handshake;
+mod notices;
+mod places;
 mod reader;
 mod writer;
 
@@ -11,17 +13,25 @@ use crate::config::Limits;
 use crate::engine::directory::Directory;
 use crate::engine::input::Input;
 use crate::engine::outbox::outbox;
+use notices::Notices;
+use places::{Place, Places};
 use posthaste_protocol::ErrorCode;
 use posthaste_protocol::error::ErrorReply;
+use std::fmt::Display;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// LIMIT: refused connections that are being told why.
+const REFUSALS_MAX: usize = 64;
 
 /// What every connection task shares.
 #[derive(Clone, Debug)]
@@ -36,8 +46,11 @@ struct Inner {
     engine: mpsc::Sender<Input>,
     directory: Arc<Directory>,
     ingest: Arc<Semaphore>,
-    connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
+    assembly: Arc<Semaphore>,
+    places: Arc<Places>,
+    /// For those who are told that there is no place.
+    refusals: Arc<Semaphore>,
+    notices: Notices,
     next_connection: AtomicU64,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -55,8 +68,10 @@ impl Door {
             engine,
             directory,
             ingest: Arc::new(Semaphore::new(limits.ingest_bytes_max)),
-            connections: Arc::new(Semaphore::new(limits.connections_max)),
-            handshakes: Arc::new(Semaphore::new(limits.handshakes_max)),
+            assembly: Arc::new(Semaphore::new(limits.assembly_bytes_max)),
+            places: Arc::new(Places::new(&limits)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            notices: Notices::default(),
             next_connection: AtomicU64::new(1),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -74,26 +89,32 @@ impl Door {
         });
     }
 
-    /// Takes one client over a transport that is already connected.
-    pub(crate) fn admit<R, W>(&self, reader: R, writer: W, peer: String)
+    /// Takes one client over a transport that is already connected; without an address it is in
+    /// this process.
+    pub(crate) fn admit<R, W>(&self, reader: R, writer: W, peer: Option<SocketAddr>)
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let permits = (
-            Arc::clone(&self.inner.connections).try_acquire_owned(),
-            Arc::clone(&self.inner.handshakes).try_acquire_owned(),
-        );
         let door = self.clone();
-        self.inner.tasks.spawn(async move {
-            if let (Ok(connection), Ok(handshake)) = permits {
-                let ended = door.converse(reader, writer, handshake).await;
-                tracing::debug!(peer, %ended, "connection closed");
-                drop(connection);
-            } else {
-                handshake::refuse(writer, too_many()).await;
+        match self.inner.places.enter(peer.map(|peer| peer.ip())) {
+            Ok(place) => {
+                self.inner.tasks.spawn(async move {
+                    let ended = door.converse(reader, writer, place).await;
+                    door.tell(&ended, peer);
+                });
             }
-        });
+            Err(reply) => {
+                self.note(&Refused { why: &reply.message, peer });
+                // Beyond so many at once, a refused connection is closed without a word.
+                if let Ok(permit) = Arc::clone(&self.inner.refusals).try_acquire_owned() {
+                    self.inner.tasks.spawn(async move {
+                        handshake::refuse(writer, reply).await;
+                        drop((reader, permit));
+                    });
+                }
+            }
+        }
     }
 
     /// Stops accepting; connections end when the engine drops their outboxes.
@@ -108,28 +129,59 @@ impl Door {
     }
 
     async fn accept(&self, listener: TcpListener) {
+        // Held open, so that there is a file to take one connection with when there is none left.
+        let mut spare = spare(&listener);
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let (reader, writer) = prepared(stream).into_split();
-                    self.admit(reader, writer, peer.to_string());
+                    self.admit(reader, writer, Some(peer));
+                    if spare.is_none() {
+                        spare = self::spare(&listener);
+                    }
                 }
                 Err(error) => {
-                    // Out of file descriptors or a peer that vanished: existing clients go on.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    // A peer that vanished, or no files left: existing clients go on.
+                    self.note(&error);
+                    if is_out_of_files(&error) && spare.take().is_some() {
+                        self.refuse_one(&listener).await;
+                        spare = self::spare(&listener);
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             }
         }
     }
 
+    /// Takes one connection with the last file there is, and says why it cannot stay.
+    async fn refuse_one(&self, listener: &TcpListener) {
+        let accepted = tokio::time::timeout(Duration::ZERO, listener.accept());
+        if let Ok(Ok((stream, _))) = accepted.await {
+            handshake::refuse(stream, places::out_of_files()).await;
+        }
+    }
+
+    /// How a connection ended: to the operator if it was a fault of the peer.
+    fn tell(&self, ended: &Ended, peer: Option<SocketAddr>) {
+        tracing::debug!(?peer, %ended, "connection closed");
+        if !matches!(ended, Ended::ByClient | Ended::ShuttingDown | Ended::Io(_)) {
+            self.note(&Refused { why: &ended.to_string(), peer });
+        }
+    }
+
+    fn note(&self, what: &dyn Display) {
+        if let Some(due) = self.inner.notices.note(what) {
+            let door = self.clone();
+            self.inner.tasks.spawn(async move {
+                let stop = door.inner.stop.clone();
+                stop.run_until_cancelled(tokio::time::sleep_until(due)).await;
+                door.inner.notices.flush();
+            });
+        }
+    }
+
     /// One connection from preface to end; tells why it ended.
-    async fn converse<R, W>(
-        &self,
-        mut reader: R,
-        mut writer: W,
-        handshake: OwnedSemaphorePermit,
-    ) -> Ended
+    async fn converse<R, W>(&self, mut reader: R, mut writer: W, mut place: Place) -> Ended
     where
         R: AsyncRead + Unpin + Send + 'static,
         W: AsyncWrite + Unpin + Send + 'static,
@@ -144,7 +196,7 @@ impl Door {
                 inner.store,
             ))
             .await;
-        drop(handshake);
+        place.greeted();
         let greeted = match shaken {
             Some(Ok(greeted)) => greeted,
             Some(Err(ended)) => return ended,
@@ -216,11 +268,27 @@ fn prepared(stream: TcpStream) -> TcpStream {
     stream
 }
 
-fn too_many() -> ErrorReply {
-    ErrorReply {
-        code: ErrorCode::TooManyConnections,
-        retry_after_ms: 1_000,
-        message: "the broker has as many connections as it is allowed to have".into(),
-        similar: Vec::new(),
+fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE].iter().any(|none| code == Some(none.raw_os_error()))
+}
+
+fn spare(listener: &TcpListener) -> Option<OwnedFd> {
+    listener.as_fd().try_clone_to_owned().ok()
+}
+
+/// A connection that was not taken, or not kept.
+struct Refused<'a> {
+    why: &'a str,
+    peer: Option<SocketAddr>,
+}
+
+impl Display for Refused<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.peer {
+            Some(peer) => write!(f, "{peer}: {}", self.why),
+            None => f.write_str(self.why),
+        }
     }
 }

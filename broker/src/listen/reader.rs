@@ -19,12 +19,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// Read sizes: an idle connection holds little, a busy one reads much at a time.
 const READ_BYTES_MIN: usize = 8 << 10;
 const READ_BYTES_MAX: usize = 256 << 10;
+/// Memory for reads of all connections together, as far as their number goes.
+const READS_BYTES: usize = 64 << 20;
+/// What an idle connection may keep.
+const IDLE_BYTES: usize = 64 << 10;
+/// A frame from this size on waits for room until it has arrived whole.
+const LARGE_BYTES: usize = 16 << 10;
 /// A chunk is handed over when its batches reach this, even if more frames are there.
 const CHUNK_BYTES: usize = 512 << 10;
 
@@ -41,7 +48,13 @@ pub(super) struct Reader<R> {
     chunk_bytes: usize,
     /// Since when the front of the buffer is an unfinished frame.
     unfinished: Option<Instant>,
+    /// Bytes that it lacks, as far as one can tell.
+    missing: usize,
+    /// Room for a large one.
+    assembly: Option<OwnedSemaphorePermit>,
     has_closed: bool,
+    /// The last read brought little.
+    was_quiet: bool,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
@@ -64,7 +77,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             items: Vec::new(),
             chunk_bytes: 0,
             unfinished: None,
+            missing: 0,
+            assembly: None,
             has_closed: false,
+            was_quiet: true,
         }
     }
 
@@ -126,15 +142,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             return Ok(false);
         }
         self.outbox.room().await;
-        if self.buffer.capacity() - self.buffer.len() < self.read_bytes / 2 {
-            self.buffer.reserve(self.read_bytes);
-        }
-        let read = self.reader.read_buf(&mut self.buffer);
         let deadline = match self.unfinished {
             Some(since) => since + self.door.inner.limits.frame_timeout,
             None => Instant::now() + self.idle * 2,
         };
-        let Ok(read) = tokio::time::timeout_at(deadline, read).await else {
+        let Ok(read) = tokio::time::timeout_at(deadline, self.read()).await else {
             return Err(if self.unfinished.is_some() { Ended::TooSlow } else { Ended::Silent });
         };
         let read = read?;
@@ -144,11 +156,35 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(read > 0)
     }
 
+    /// One read, once there is memory for what is to come.
+    async fn read(&mut self) -> Result<usize, Ended> {
+        let large = self.buffer.len() + self.missing;
+        if self.unfinished.is_some() && large > LARGE_BYTES && self.assembly.is_none() {
+            let inner = &self.door.inner;
+            let bytes = u32::try_from(large.min(inner.limits.assembly_bytes_max));
+            let room = Arc::clone(&inner.assembly).acquire_many_owned(bytes.unwrap_or(u32::MAX));
+            self.assembly = Some(room.await.map_err(|_closed| Ended::ShuttingDown)?);
+        }
+        let share = READS_BYTES / self.door.inner.places.connections().max(1);
+        self.read_bytes = self.read_bytes.min(share.max(READ_BYTES_MIN));
+        if self.buffer.is_empty() && self.buffer.capacity() > IDLE_BYTES && self.was_quiet {
+            // Whoever was busy once does not keep the memory for ever.
+            self.buffer = BytesMut::new();
+        }
+        if self.buffer.capacity() - self.buffer.len() < self.read_bytes / 2 {
+            self.buffer.reserve(self.read_bytes);
+        }
+        let read = self.reader.read_buf(&mut self.buffer).await?;
+        self.was_quiet = read < READ_BYTES_MIN;
+        Ok(read)
+    }
+
     async fn cut_frames(&mut self) -> Result<(), Ended> {
         let frame_bytes_max = self.door.inner.limits.frame_bytes_max;
         while !self.has_closed {
             match Request::cut(&mut self.buffer, frame_bytes_max)? {
-                CutOf::NeedMore(_) => {
+                CutOf::NeedMore(missing) => {
+                    self.missing = missing;
                     self.unfinished = match self.buffer.is_empty() {
                         true => None,
                         false => self.unfinished.or_else(|| Some(Instant::now())),
@@ -156,7 +192,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     return Ok(());
                 }
                 CutOf::Frame { header, said } => {
-                    self.unfinished = None;
+                    (self.unfinished, self.assembly) = (None, None);
                     self.take(header.channel, header.corr, said)?;
                     if self.chunk_bytes >= CHUNK_BYTES {
                         self.hand_over().await?;
@@ -249,7 +285,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         self.door.inner.engine.send(chunk).await.map_err(|_closed| Ended::ShuttingDown)
     }
 
-    async fn budget(&mut self) -> Result<Option<tokio::sync::OwnedSemaphorePermit>, Ended> {
+    async fn budget(&mut self) -> Result<Option<OwnedSemaphorePermit>, Ended> {
         if self.chunk_bytes == 0 {
             return Ok(None);
         }
