@@ -5,10 +5,10 @@ use super::input::ConnectionId;
 use super::open::Promise;
 use crate::shard::effects::{Admit, Effect, Refusal, StreamId};
 use bytes::Bytes;
-use posthaste_protocol::Response;
 use posthaste_protocol::batch::BatchHeader;
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::response::Confirmed;
+use posthaste_protocol::{Response, mutant};
 
 /// Ranges per confirm frame.
 const CONFIRMS_PER_FRAME: usize = 4_096;
@@ -51,6 +51,9 @@ impl Core {
             Admit::Refused(refusal) => {
                 return self.refuse_publish(connection, number, refusal);
             }
+        }
+        if mutant("confirm-at-admission") {
+            return self.confirm(&[promise], &[]);
         }
         self.open.waiting.promises.push(promise);
     }

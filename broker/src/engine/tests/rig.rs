@@ -58,6 +58,8 @@ pub(super) struct Rig {
     pub(super) now: Now,
     drains: BTreeMap<ConnectionId, (OutboxDrain, BytesMut)>,
     next_connection: ConnectionId,
+    /// The log has failed; nothing happens any more.
+    is_dead: bool,
 }
 
 impl Rig {
@@ -71,7 +73,8 @@ impl Rig {
             open(disk, Path::new("data"), options, now.wall_ms)?;
         let applied = core.log().committed();
         let drains = BTreeMap::new();
-        Ok(Rig { core, report, writer, keeper, applied, now, drains, next_connection: 1 })
+        let (next_connection, is_dead) = (1, false);
+        Ok(Rig { core, report, writer, keeper, applied, now, drains, next_connection, is_dead })
     }
 
     pub(super) fn fresh() -> Rig {
@@ -98,11 +101,18 @@ impl Rig {
 
     /// Everything that can happen without time passing.
     pub(super) fn settle(&mut self) -> Result<(), StorageError> {
+        if self.is_dead {
+            return Err(StorageError::Poisoned);
+        }
         loop {
             self.core.on_time(self.now);
             let mut is_idle = true;
+            // What is said before the commit reaches the clients, whatever becomes of the commit.
+            self.core.flush();
             while let Some(body) = self.core.next_block(self.now) {
-                let block = self.writer.commit(self.now.wall_ms, body)?;
+                let committed = self.writer.commit(self.now.wall_ms, body);
+                self.is_dead = committed.is_err();
+                let block = committed?;
                 self.core.on_committed(&block, self.now).expect("a committed block applies");
                 self.applied = block.end;
                 is_idle = false;
@@ -156,7 +166,7 @@ impl Rig {
         responses
     }
 
-    /// Sends one request on channel 0 and returns its answer.
+    /// Sends one request on channel 0 and returns its answer, also one that came before the power went.
     pub(super) fn ask(
         &mut self,
         connection: ConnectionId,
@@ -174,10 +184,12 @@ impl Rig {
         const CORR: u64 = 1 << 40;
         let request = Box::new(request);
         self.send(connection, vec![Item::Request { channel, corr: CORR, request }]);
-        self.settle()?;
+        let settled = self.settle();
         let received = self.received(connection);
-        let answer = received.into_iter().find(|(_, corr, _)| *corr == CORR);
-        Ok(answer.map(|(_, _, response)| response).expect("every request is answered"))
+        match received.into_iter().find(|(_, corr, _)| *corr == CORR) {
+            Some((_, _, answer)) => Ok(answer),
+            None => Err(settled.expect_err("every request is answered")),
+        }
     }
 }
 

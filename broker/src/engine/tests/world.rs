@@ -139,7 +139,7 @@ impl<'a> World<'a> {
             self.history.batches.push((place, ids.to_vec()));
         }
         self.rig.send(self.connection, items);
-        self.rig.settle()?;
+        let settled = self.rig.settle();
         for (_, _, response) in self.rig.received(self.connection) {
             if let Response::Confirms(ranges) = response {
                 for range in ranges {
@@ -149,7 +149,7 @@ impl<'a> World<'a> {
                 }
             }
         }
-        Ok(())
+        settled
     }
 
     /// Takes up to `messages` and notes them.
@@ -168,7 +168,7 @@ impl<'a> World<'a> {
             credit: Credit { messages, bytes: 1 << 20, begun: 0 },
         };
         self.rig.send(connection, vec![request(1, 1, Request::Consume(consume))]);
-        self.rig.settle()?;
+        let settled = self.rig.settle();
         let mut all = Vec::new();
         for (_, _, response) in self.rig.received(connection) {
             if let Response::Deliver(deliver) = response {
@@ -180,7 +180,7 @@ impl<'a> World<'a> {
             self.history.delivered.insert((place, message.id));
             self.history.attempts.insert((place, message.id), message.attempt);
         }
-        Ok((connection, all))
+        settled.map(|()| (connection, all))
     }
 
     fn end(
@@ -200,7 +200,7 @@ impl<'a> World<'a> {
             .collect();
         self.history.settle_sent.extend(messages.iter().map(|m| (place, m.id)));
         self.rig.send(connection, vec![request(1, 77, Request::Settle { confirm, items })]);
-        self.rig.settle()?;
+        let settled = self.rig.settle();
         for (_, corr, response) in self.rig.received(connection) {
             if let Response::Settled { stale } = response
                 && corr == 77
@@ -219,7 +219,7 @@ impl<'a> World<'a> {
                 }
             }
         }
-        Ok(())
+        settled
     }
 
     /// A short life with everything in it. Stops where the power goes.
