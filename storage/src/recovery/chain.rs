@@ -211,7 +211,7 @@ impl Maker<'_> {
         };
         let end = (end != Lsn::ZERO).then(|| end.offset());
         if file.open.is_none() && !self.sources.options.quarantine {
-            return Err(lost_open(file));
+            return Err(StorageError::Damaged(Box::new(lost_open(file))));
         }
         Ok(Some((file, end)))
     }
@@ -224,7 +224,7 @@ impl Maker<'_> {
                 continue;
             }
             if !self.sources.options.quarantine || file.id.is_none() {
-                return Err(lost_open(file));
+                return Err(StorageError::Damaged(Box::new(lost_open(file))));
             }
             if found.is_none_or(|found| found.seq() < file.seq()) {
                 found = Some(file);
@@ -302,14 +302,14 @@ pub(super) fn check_announced(survey: &Survey, slot: u32, seq: u32) -> bool {
     }
 }
 
-fn lost_open(file: &SlotFile) -> StorageError {
-    let from = Lsn::new(file.seq(), SEGMENT_HEADER_BYTES);
-    StorageError::Damaged(Box::new(Damage {
+/// The OPEN block of a segment is not whole.
+pub(super) fn lost_open(file: &SlotFile) -> Damage {
+    Damage {
         path: file.path.clone(),
         offset: u64::from(SEGMENT_HEADER_BYTES),
-        from,
-        to: Lsn::new(file.seq(), SEGMENT_HEADER_BYTES + 512),
+        from: Lsn::new(file.seq(), SEGMENT_HEADER_BYTES),
+        to: Lsn::new(file.seq(), SEGMENT_HEADER_BYTES + BLOCK_ALIGN as u32),
         blocks: None,
         what: "the first block of the segment is damaged",
-    }))
+    }
 }

@@ -10,7 +10,7 @@
 use bytes::Bytes;
 
 use super::begin::probe_limit;
-use super::chain::{Link, check_announced};
+use super::chain::{Link, check_announced, lost_open};
 use super::scan::{Bad, Scanned, Scanner, Step, probe, torn_extent};
 use super::{GENESIS, Opening};
 use crate::block::{Block, BlockHeader, ROLL, RollMark};
@@ -130,6 +130,8 @@ impl Replay<'_> {
             .and_then(|end| read_footer(&segment, end));
         let mut index = RunIndex::default();
         if footer.is_some() {
+            // The first block is not read, and not needed; with quarantine it may be lost.
+            self.done.damaged.extend(link.file.open.is_none().then(|| lost_open(&link.file)));
             scanner.seek(self.covered.offset());
         } else {
             // Blocks that the checkpoint covers are read for the index; what they follow is not known.

@@ -115,6 +115,28 @@ fn p12_damage_below_a_checkpoint_is_never_cut() {
 }
 
 #[test]
+fn p12_a_lost_first_block_is_said_where_nobody_reads_it() {
+    // The segment that the checkpoint ends in has its index and is read from there on. Its first block is not needed, and yet
+    // the start is refused; and a start past the damage says what it passed.
+    let mut world = World::after(seed(), &[Step::Commit; 3]);
+    world.checkpoint_that_frees_nothing();
+    let first = world.model().log[0].lsn.seq();
+    while world.log().reader.committed().seq() == first {
+        world.commit().unwrap();
+    }
+    world.step(Step::Maintain).unwrap();
+    world.die();
+    let (disk, model) = (world.disk.power_cut(Keep::Everything), world.model().clone());
+    let (path, _) = covered_bytes(&disk, &model.log[0]);
+    disk.flip_bit(&path, 4_096 * 8 + 77).unwrap();
+    let verdict = examine(&disk, &model, options());
+    assert!(matches!(verdict, Verdict::Refused(StorageError::Damaged(_))), "{verdict:?}");
+    let past = examine(&disk, &model, quarantine());
+    assert!(past.found().is_complete(), "{past:?}");
+    assert_eq!(past.damaged()[0].path, path, "{past:?}");
+}
+
+#[test]
 fn p12_a_hole_that_a_lying_disk_left_below_a_later_block_is_damage() {
     // A block says that all before it was durable. If what was before it is gone, that is no torn tail.
     let mut world = World::after(seed(), &[Step::Commit; 4]);

@@ -8,7 +8,7 @@ use posthaste_storage::disk::{RealDisk, SimDisk};
 use posthaste_storage::{Opened, Options, StorageError};
 
 use crate::check;
-use crate::model::{Model, Sizes};
+use crate::model::{Model, Sizes, State};
 
 /// What can happen to a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,18 @@ impl World {
         assert_eq!(done.covered, covered);
         self.model().checkpoint = Some(covered);
         Ok(())
+    }
+
+    /// A checkpoint of the whole log after which every record is still needed.
+    pub(crate) fn checkpoint_that_frees_nothing(&mut self) {
+        let covered = self.model().log.last().unwrap().end;
+        let state = covered.0.to_le_bytes().to_vec();
+        let floors: Vec<(u32, u64)> = self.model().streams.keys().map(|id| (*id, 0)).collect();
+        self.log().keeper.checkpoint(covered, &state, &floors).unwrap();
+        let mut model = self.model();
+        let blocks = model.log.len();
+        model.states.insert(state, State { blocks, covered });
+        model.checkpoint = Some(covered);
     }
 
     pub(crate) fn seal(&mut self) -> Result<(), StorageError> {
