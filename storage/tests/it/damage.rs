@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use posthaste_storage::disk::SimDisk;
 use posthaste_storage::{
-    Block, Damage, LogReader, Options, RecoveryReport, Run, StorageError, open,
+    Block, Damage, LogReader, Opened, Options, RecoveryReport, Run, StorageError, open,
 };
 
 use crate::check::DIR;
@@ -63,10 +63,31 @@ impl Verdict {
 /// Opens a store and reads all of it. Panics if a block or run is handed out that is not exactly what was submitted, at its
 /// place and in its order.
 pub(crate) fn examine(disk: &SimDisk, model: &Model, options: Options) -> Verdict {
-    let opening = match open(Arc::new(disk.clone()), Path::new(DIR), options) {
-        Ok(opening) => opening,
-        Err(error) => return Verdict::Refused(error),
-    };
+    match replay(disk, model, options) {
+        Err(error) => Verdict::Refused(error),
+        Ok((opened, missing)) => {
+            let (unreadable, skipped) = read_what_can_be(&opened.reader, model);
+            Verdict::Opened(Box::new(Found { report: opened.report, missing, unreadable, skipped }))
+        }
+    }
+}
+
+/// Opens a store and replays it: what is missing, and what the report says. Records below the checkpoint are not read.
+pub(crate) fn replay_past(
+    disk: &SimDisk,
+    model: &Model,
+    options: Options,
+) -> (Vec<Known>, RecoveryReport) {
+    let (opened, missing) = replay(disk, model, options).unwrap();
+    (missing, opened.report)
+}
+
+fn replay(
+    disk: &SimDisk,
+    model: &Model,
+    options: Options,
+) -> Result<(Opened, Vec<Known>), StorageError> {
+    let opening = open(Arc::new(disk.clone()), Path::new(DIR), options)?;
     let start = match opening.checkpoint() {
         None => 0,
         Some(bytes) => {
@@ -74,15 +95,11 @@ pub(crate) fn examine(disk: &SimDisk, model: &Model, options: Options) -> Verdic
         }
     };
     let mut delivered: Vec<Block> = Vec::new();
+    // What a replay that ends in a refusal handed out is thrown away by whoever got it.
     let opened = opening.replay(&mut |block| {
         delivered.push(block.clone());
         Ok(())
-    });
-    // What a replay that ends in a refusal handed out is thrown away by whoever got it.
-    let opened = match opened {
-        Ok(opened) => opened,
-        Err(error) => return Verdict::Refused(error),
-    };
+    })?;
     for block in &delivered {
         check_genuine(model, block);
     }
@@ -90,13 +107,13 @@ pub(crate) fn examine(disk: &SimDisk, model: &Model, options: Options) -> Verdic
     let is_missing = |known: &&Known| delivered.iter().all(|block| block.index != known.index);
     let expected = model.log.get(start..).unwrap_or_default();
     let missing = expected.iter().filter(is_missing).cloned().collect();
-    let (unreadable, skipped) = read_what_can_be(&opened.reader, model);
-    Verdict::Opened(Box::new(Found { report: opened.report, missing, unreadable, skipped }))
+    Ok((opened, missing))
 }
 
 fn check_genuine(model: &Model, block: &Block) {
     let number = model.compare(block);
-    let known = model.log.iter().find(|known| known.index == block.index);
+    // The index of a block is its number in the log, from 1.
+    let known = usize::try_from(block.index - 1).ok().and_then(|at| model.log.get(at));
     if let Some(known) = known {
         let found = (number, block.lsn, block.end, block.time_ms);
         assert_eq!(found, (known.number, known.lsn, known.end, known.time_ms), "another block");

@@ -11,6 +11,7 @@
     reason = "a failed unwrap is a failed test, also in the rigs around the tests"
 )]
 
+mod bits;
 mod check;
 mod crash;
 mod damage;

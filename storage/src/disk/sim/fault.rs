@@ -59,6 +59,10 @@ pub struct Call<'a> {
     pub op: Op,
     /// On which path.
     pub path: &'a Path,
+    /// The first byte of a read or write.
+    pub from: u64,
+    /// How many bytes a read or write asks for.
+    pub len: usize,
 }
 
 /// What a failing call does.

@@ -27,7 +27,7 @@ pub(super) struct SimFile {
 
 impl DiskFile for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let ticket = self.disk.enter(Op::Read, &self.path)?;
+        let ticket = self.disk.enter_at(Op::Read, &self.path, offset, buf.len())?;
         let most = match ticket.effect {
             Some(Effect::ReadAtMost(most)) => most.min(buf.len()),
             _ => buf.len(),
@@ -36,9 +36,9 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, parts: &[IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let ticket = self.disk.enter(Op::Write, &self.path)?;
-        self.check_writable()?;
         let asked: usize = parts.iter().map(|part| part.len()).sum();
+        let ticket = self.disk.enter_at(Op::Write, &self.path, offset, asked)?;
+        self.check_writable()?;
         check_end(offset, asked)?;
         let (mut allowed, mut result) = match ticket.effect {
             Some(Effect::ErrorAfter(kind, bytes)) => (bytes.min(asked), Err(kind.into())),

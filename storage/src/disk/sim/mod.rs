@@ -187,10 +187,15 @@ impl SimDisk {
 
     /// Counts a call and looks up what is to happen to it.
     fn enter(&self, op: Op, path: &Path) -> io::Result<Ticket> {
+        self.enter_at(op, path, 0, 0)
+    }
+
+    /// [`SimDisk::enter`] of a read or write.
+    fn enter_at(&self, op: Op, path: &Path, from: u64, len: usize) -> io::Result<Ticket> {
         if !self.shared.is_tracked {
             return Ok(Ticket { call: 0, effect: None, is_lying: false });
         }
-        let call = Call { op, path };
+        let call = Call { op, path, from, len };
         let mut machine = locked(&self.shared.machine);
         if let Some(hook) = machine.hook.clone() {
             drop(machine);
