@@ -23,7 +23,7 @@ use std::time::Duration;
 
 /// Measures a broker: publishing, consuming, or both.
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  posthaste bench pub --size 100 --for 5s\n  posthaste bench pub --size 100 --batch 1 --in-flight 1000\n  posthaste bench e2e --size 1KiB --rate 2000/s -o json\n  posthaste bench consume --count 1M", help_template = crate::args::TEMPLATE)]
+#[command(before_help = "Examples:\n  posthaste bench pub --size 100 --for 5s\n  posthaste bench pub --size 100 --batch 1 --in-flight 1000\n  posthaste bench e2e --size 1KiB --rate 2000/s -o json\n  posthaste bench fanout --groups 5 --size 1KiB\n  posthaste bench consume --count 1M", help_template = crate::args::TEMPLATE)]
 pub(crate) struct Bench {
     #[command(subcommand)]
     command: BenchCommand,
@@ -37,6 +37,19 @@ enum BenchCommand {
     Consume(Load),
     /// Publishes, consumes and acks; latency is from sending to receiving.
     E2e(Load),
+    /// Publishes to a topic and consumes in each of its groups; counts what was delivered.
+    Fanout(Fanout),
+}
+
+/// The load of a fan-out.
+#[derive(Clone, Debug, Args)]
+#[command(help_template = crate::args::TEMPLATE)]
+struct Fanout {
+    /// Groups of the topic; each gets every message.
+    #[arg(long, value_name = "N", default_value = "5", value_parser = at_least_one, help_heading = "Load")]
+    groups: usize,
+    #[command(flatten)]
+    load: Load,
 }
 
 /// What is measured.
@@ -45,6 +58,7 @@ pub(crate) enum What {
     Pub,
     Consume,
     E2e,
+    Fanout,
 }
 
 impl What {
@@ -53,7 +67,13 @@ impl What {
             Self::Pub => "pub",
             Self::Consume => "consume",
             Self::E2e => "e2e",
+            Self::Fanout => "fanout",
         }
+    }
+
+    /// Whether what is published is consumed while it is published.
+    pub(crate) fn is_through(self) -> bool {
+        matches!(self, Self::E2e | Self::Fanout)
     }
 }
 
@@ -160,10 +180,11 @@ impl Load {
 }
 
 pub(crate) async fn run(args: &Bench, context: &Context) -> Outcome {
-    let (what, load) = match &args.command {
-        BenchCommand::Pub(load) => (What::Pub, load),
-        BenchCommand::Consume(load) => (What::Consume, load),
-        BenchCommand::E2e(load) => (What::E2e, load),
+    let (what, load, groups) = match &args.command {
+        BenchCommand::Pub(load) => (What::Pub, load, 0),
+        BenchCommand::Consume(load) => (What::Consume, load, 0),
+        BenchCommand::E2e(load) => (What::E2e, load, 0),
+        BenchCommand::Fanout(fanout) => (What::Fanout, &fanout.load, fanout.groups),
     };
     if what != What::Pub && load.size < body::STAMP_BYTES {
         return Err(Failure::usage(format!(
@@ -172,7 +193,7 @@ pub(crate) async fn run(args: &Bench, context: &Context) -> Outcome {
             body::STAMP_BYTES
         )));
     }
-    let report = run::run(what, load, context).await?;
+    let report = run::run(what, load, groups, context).await?;
     report.print(context)?;
     // A benchmark that loses confirmed messages has found something worse than slowness.
     Ok(if report.missing.unwrap_or(0) > 0 { Exit::Failed } else { Exit::Done })

@@ -43,6 +43,8 @@ pub(crate) struct Publisher {
     pub(crate) index: usize,
     pub(crate) client: Client,
     pub(crate) queues: Arc<Vec<String>>,
+    /// How often each message is delivered.
+    pub(crate) copies: u64,
     pub(crate) counters: Arc<Counters>,
     pub(crate) run: u32,
 }
@@ -72,6 +74,7 @@ impl Publisher {
             unwatched: 0,
             turn: self.index % producers.len(),
             watch: tx,
+            copies: self.copies,
             counters: Arc::clone(&self.counters),
             producers,
         };
@@ -110,7 +113,11 @@ impl Publisher {
         let bytes = in_flight * record + batches * BATCH_OVERHEAD;
         let batch_bytes = (load.batch * record).max(1 << 20);
         let producer = |name: &String| {
-            let builder = self.client.queue(name).producer().linger(load.linger());
+            let builder = match self.what {
+                What::Fanout => self.client.topic(name).producer(),
+                _ => self.client.queue(name).producer(),
+            };
+            let builder = builder.linger(load.linger());
             builder.max_batch(load.batch, batch_bytes).max_in_flight(bytes).build()
         };
         self.queues.iter().map(producer).collect()
@@ -133,6 +140,7 @@ struct Sender {
     /// The queue whose turn it is.
     turn: usize,
     watch: mpsc::Sender<Watched>,
+    copies: u64,
     counters: Arc<Counters>,
 }
 
@@ -140,7 +148,7 @@ impl Sender {
     /// Closed loop: the next message goes as soon as there is a free place for it.
     async fn flat_out(&mut self, what: What) -> Result<(), Failure> {
         while !self.counters.is_stopping() && self.left != Some(0) {
-            if what == What::E2e {
+            if what.is_through() {
                 self.let_consumers_catch_up().await;
             }
             let chunk = self.left.map_or(CHUNK, |left| left.min(CHUNK as u64) as usize);
@@ -218,7 +226,7 @@ impl Sender {
     /// A closed loop that outruns its consumers would measure a growing backlog instead.
     async fn let_consumers_catch_up(&self) {
         let ahead = || {
-            let received = self.counters.received.load(Ordering::Relaxed);
+            let received = self.counters.received.load(Ordering::Relaxed) / self.copies;
             self.counters.sent.load(Ordering::Relaxed).saturating_sub(received)
         };
         while ahead() > BACKLOG_MAX && !self.counters.is_stopping() {

@@ -41,6 +41,7 @@ impl Receiver {
     pub(crate) async fn open(
         client: Client,
         queues: &[String],
+        group: Option<&str>,
         run: u32,
         counters: Arc<Counters>,
         stop: watch::Receiver<bool>,
@@ -49,8 +50,11 @@ impl Receiver {
         let prefetch = (PREFETCH / queues_count).max(16);
         let mut consumers = Vec::with_capacity(queues.len());
         for name in queues {
-            let consume = client.queue(name).consume().prefetch(prefetch);
-            consumers.push(consume.prefetch_bytes(PREFETCH_BYTES).await?);
+            let consume = match group {
+                Some(group) => client.topic(name).group(group).consume(),
+                None => client.queue(name).consume(),
+            };
+            consumers.push(consume.prefetch(prefetch).prefetch_bytes(PREFETCH_BYTES).await?);
         }
         Ok(Self { client, consumers, run, counters, stop })
     }

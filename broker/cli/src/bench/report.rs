@@ -110,7 +110,7 @@ impl Report {
         let from = if self.open_loop { "intended send" } else { "send" };
         let main = match self.kind {
             "pub" => format!("{from} to confirm"),
-            "e2e" => format!("{from} to receive"),
+            "e2e" | "fanout" => format!("{from} to receive"),
             _ => "receive to ack".to_owned(),
         };
         lines.extend(latency_line(&main, &self.latency));

@@ -23,13 +23,18 @@ const LOOK: Duration = Duration::from_millis(2);
 /// What `bench consume` publishes for itself, unless `--count` says otherwise.
 const CONSUME_COUNT: u64 = 1_000_000;
 
-pub(crate) async fn run(what: What, load: &Load, context: &Context) -> Result<Report, Failure> {
+pub(crate) async fn run(
+    what: What,
+    load: &Load,
+    groups: usize,
+    context: &Context,
+) -> Result<Report, Failure> {
     let mut interrupt = Interrupt::watch()?;
-    let scene = Scene::set(what, load, context).await?;
+    let scene = Scene::set(what, load, groups, context).await?;
     let stage = Stage { what, load, context, scene: &scene };
     let measured = match what {
         What::Consume => stage.consume(&mut interrupt).await,
-        What::Pub | What::E2e => stage.publish(&mut interrupt).await,
+        What::Pub | What::E2e | What::Fanout => stage.publish(&mut interrupt).await,
     };
     // The queues go even when the run failed; the run's own failure is the one to tell.
     let struck = scene.strike().await;
@@ -62,16 +67,16 @@ impl Stage<'_> {
     async fn publish(&self, interrupt: &mut Interrupt) -> Result<Report, Failure> {
         let counters = Arc::new(Counters::new(self.load.warm_up().is_zero()));
         let (stop, stopped) = watch::channel(false);
-        let mut receivers = JoinSet::new();
-        if self.what == What::E2e {
+        let mut receivers = Vec::new();
+        if self.what.is_through() {
             receivers = self.receivers(&counters, &stopped).await?;
         }
         let progress = Progress::start(self.context, &counters);
         let mut publishers = self.publishers(&counters, self.load).await?;
         let (window, published) = self.measure(&counters, &mut publishers, interrupt).await?;
         let mut window = window;
-        if self.what == What::E2e {
-            drain(&counters, published.confirmed, interrupt).await;
+        if self.what.is_through() {
+            drain(&counters, published.confirmed * self.scene.copies(), interrupt).await;
             if self.load.window().is_none() {
                 window.to = counters.sample();
             }
@@ -117,15 +122,21 @@ impl Stage<'_> {
         &self,
         counters: &Arc<Counters>,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<JoinSet<Result<Received, Failure>>, Failure> {
-        let mut all = JoinSet::new();
-        for _ in 0..self.load.consumers {
-            let client = self.context.connect().await?;
-            let queues = &self.scene.queues;
-            let counters = Arc::clone(counters);
-            let receiver =
-                Receiver::open(client, queues, self.scene.run, counters, stopped.clone()).await?;
-            all.spawn(receiver.run());
+    ) -> Result<Vec<JoinSet<Result<Received, Failure>>>, Failure> {
+        let scene = self.scene;
+        let groups = scene.groups.iter().map(|group| Some(group.as_str()));
+        let groups = groups.chain(scene.groups.is_empty().then_some(None));
+        let mut all = Vec::new();
+        for group in groups {
+            let mut of_group = JoinSet::new();
+            for _ in 0..self.load.consumers {
+                let client = self.context.connect().await?;
+                let (counters, stopped) = (Arc::clone(counters), stopped.clone());
+                let receiver =
+                    Receiver::open(client, &scene.queues, group, scene.run, counters, stopped);
+                of_group.spawn(receiver.await?.run());
+            }
+            all.push(of_group);
         }
         Ok(all)
     }
@@ -147,6 +158,7 @@ impl Stage<'_> {
                 index,
                 client,
                 queues: Arc::clone(&self.scene.queues),
+                copies: self.scene.copies(),
                 counters: Arc::clone(counters),
                 run: self.scene.run,
             };
@@ -201,7 +213,7 @@ impl Stage<'_> {
         Ok((Window { from, to }, published))
     }
 
-    fn report(&self, window: Window, published: &Published, received: Received) -> Report {
+    fn report(&self, window: Window, published: &Published, received: Gathered) -> Report {
         let load = self.load;
         let between = |of: fn(&Sample) -> u64| of(&window.to).saturating_sub(of(&window.from));
         let confirmed = between(|sample| sample.confirmed);
@@ -211,19 +223,22 @@ impl Stage<'_> {
             What::Consume => got,
             // What only one side kept up with is not end to end.
             What::E2e => confirmed.min(got),
+            What::Fanout => got,
         };
         let (latency, confirm_latency) = match self.what {
             What::Pub => (published.latency.clone(), None),
-            What::E2e => (received.latency, Some(published.latency.clone())),
+            What::E2e | What::Fanout => (received.latency, Some(published.latency.clone())),
             What::Consume => (received.latency, None),
         };
-        let missing = published.confirmed.saturating_sub(received.seen.distinct);
+        let due = published.confirmed * self.scene.copies();
+        let missing = due.saturating_sub(received.distinct);
         Report {
             kind: self.what.name(),
             setup: json!({
                 "destination": load.dest,
                 "queues": self.scene.queues.len(),
                 "connections": load.connections,
+                "groups": self.scene.groups.len(),
                 "consumers": if self.what == What::Pub { 0 } else { load.consumers },
                 "size": load.size,
                 "batch": load.batch,
@@ -237,8 +252,8 @@ impl Stage<'_> {
             measured,
             sent: published.sent,
             confirmed: published.confirmed,
-            received: received.seen.distinct + received.seen.repeated + received.foreign,
-            duplicates: received.seen.repeated,
+            received: received.distinct + received.repeated + received.foreign,
+            duplicates: received.repeated,
             foreign: received.foreign,
             missing: (self.what != What::Pub).then_some(missing),
             durability: match load.durability {
@@ -271,13 +286,27 @@ async fn join_all(
     Ok(all)
 }
 
-async fn gather(mut receivers: JoinSet<Result<Received, Failure>>) -> Result<Received, Failure> {
-    let mut all = Received { seen: body::Seen::default(), foreign: 0, latency: Latencies::new() };
-    while let Some(one) = receivers.join_next().await {
-        let one = one.map_err(|error| broken(&error))??;
-        all.seen.merge(&one.seen);
-        all.foreign += one.foreign;
-        all.latency.merge(&one.latency);
+/// What all consumers got, together.
+struct Gathered {
+    distinct: u64,
+    repeated: u64,
+    foreign: u64,
+    latency: Latencies,
+}
+
+/// Waits for all consumers. A message that two groups got is no repetition; two consumers of one group, it is.
+async fn gather(groups: Vec<JoinSet<Result<Received, Failure>>>) -> Result<Gathered, Failure> {
+    let mut all = Gathered { distinct: 0, repeated: 0, foreign: 0, latency: Latencies::new() };
+    for mut group in groups {
+        let mut seen = body::Seen::default();
+        while let Some(one) = group.join_next().await {
+            let one = one.map_err(|error| broken(&error))??;
+            seen.merge(&one.seen);
+            all.foreign += one.foreign;
+            all.latency.merge(&one.latency);
+        }
+        all.distinct += seen.distinct;
+        all.repeated += seen.repeated;
     }
     Ok(all)
 }

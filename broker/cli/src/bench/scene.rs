@@ -16,23 +16,41 @@ const AT_ONCE: usize = 64;
 pub(crate) struct Scene {
     pub(crate) run: u32,
     pub(crate) queues: Arc<Vec<String>>,
+    /// With groups the destinations are topics, each with all of them.
+    pub(crate) groups: Vec<String>,
     own: bool,
     client: Client,
 }
 
 impl Scene {
-    pub(crate) async fn set(what: What, load: &Load, context: &Context) -> Result<Self, Failure> {
+    pub(crate) async fn set(
+        what: What,
+        load: &Load,
+        groups: usize,
+        context: &Context,
+    ) -> Result<Self, Failure> {
         let client = context.connect().await?;
         let run = body::run_id();
         if let Some(dest) = &load.dest {
             check(what, load, dest, &client).await?;
-            return Ok(Self { run, queues: Arc::new(vec![dest.clone()]), own: false, client });
+            let queues = Arc::new(vec![dest.clone()]);
+            return Ok(Self { run, queues, groups: Vec::new(), own: false, client });
         }
         let queues: Vec<String> =
             (0..load.queues).map(|at| format!("bench-{run:08x}-{at}")).collect();
-        let scene = Self { run, queues: Arc::new(queues), own: true, client };
-        let set = scene.each(|client, name| async move {
-            client.queue(name).declare().await.map(drop).map_err(Failure::from)
+        let groups: Vec<String> = (0..groups).map(|at| format!("group-{at}")).collect();
+        let scene = Self { run, queues: Arc::new(queues), groups, own: true, client };
+        let set = scene.each(|client, name, groups| async move {
+            if groups.is_empty() {
+                client.queue(name).declare().await?;
+                return Ok(());
+            }
+            let topic = client.topic(name);
+            topic.declare().await?;
+            for group in &groups {
+                topic.group(group).declare().await?;
+            }
+            Ok(())
         });
         if let Err(failure) = set.await {
             // Some may be there; the reason why not all are matters more than leftovers.
@@ -42,20 +60,29 @@ impl Scene {
         Ok(scene)
     }
 
+    /// How often each message is delivered.
+    pub(crate) fn copies(&self) -> u64 {
+        self.groups.len().max(1) as u64
+    }
+
     /// Removes what this run made.
     pub(crate) async fn strike(&self) -> Result<(), Failure> {
         if !self.own {
             return Ok(());
         }
-        self.each(
-            |client, name| async move { client.queue(name).delete().await.map_err(Failure::from) },
-        )
+        self.each(|client, name, groups| async move {
+            let deleted = match groups.is_empty() {
+                true => client.queue(name).delete().await,
+                false => client.topic(name).delete().await,
+            };
+            deleted.map_err(Failure::from)
+        })
         .await
     }
 
     async fn each<F, Fut>(&self, act: F) -> Result<(), Failure>
     where
-        F: Fn(Client, String) -> Fut,
+        F: Fn(Client, String, Vec<String>) -> Fut,
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         let mut tasks = JoinSet::new();
@@ -64,7 +91,7 @@ impl Scene {
         loop {
             while tasks.len() < AT_ONCE {
                 let Some(name) = names.next() else { break };
-                tasks.spawn(act(self.client.clone(), name.clone()));
+                tasks.spawn(act(self.client.clone(), name.clone(), self.groups.clone()));
             }
             match tasks.join_next().await {
                 Some(Ok(done)) => first_failure = first_failure.and(done),
@@ -86,6 +113,9 @@ async fn check(what: What, load: &Load, dest: &str, client: &Client) -> Result<(
     let found = found.map_err(|error| not_found(error, Kind::Queue, dest))?;
     if what == What::Pub {
         return Ok(());
+    }
+    if what == What::Fanout {
+        return Err(Failure::usage("bench fanout makes a topic of its own; leave the name out"));
     }
     if found.kind != Kind::Queue {
         let what = format!("\"{dest}\" is a topic; bench consume and e2e work on queues");
