@@ -15,7 +15,7 @@ use crate::fields::round_up;
 use crate::footer;
 use crate::index::RunIndex;
 use crate::locks::{read, write};
-use crate::segment::{SEGMENT_HEADER_BYTES, Segment};
+use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentId};
 use crate::store::Store;
 
 /// How long a full disk is left alone.
@@ -157,14 +157,13 @@ fn shrink(store: &Store) -> Result<(), StorageError> {
             .collect()
     };
     for (id, end) in short {
-        let sealed = store.sealed(&id, end)?;
-        let used =
-            round_up(u64::from(end) + sealed.footer.len() as u64, u64::from(SEGMENT_HEADER_BYTES));
-        let segment = store.open_segment(&id, OpenMode::ReadWrite)?;
-        let len = segment
-            .file
-            .len()
-            .map_err(|cause| StorageError::io("look at", &segment.path, 0, cause))?;
+        let Ok((segment, used, len)) = measure(store, &id, end) else {
+            // A read that failed costs nothing but the space, until the next round.
+            if let Some(entry) = write(&store.catalogue).segments.get_mut(&id.seq) {
+                entry.is_short = true;
+            }
+            continue;
+        };
         if used < len / 4 * 3 {
             segment
                 .file
@@ -177,6 +176,21 @@ fn shrink(store: &Store) -> Result<(), StorageError> {
         }
     }
     Ok(())
+}
+
+/// A segment that has its index: how much of its file is used, and how long that is.
+fn measure(
+    store: &Store,
+    id: &Arc<SegmentId>,
+    end: u32,
+) -> Result<(Segment, u64, u64), StorageError> {
+    let sealed = store.sealed(id, end)?;
+    let used =
+        round_up(u64::from(end) + sealed.footer.len() as u64, u64::from(SEGMENT_HEADER_BYTES));
+    let segment = store.open_segment(id, OpenMode::ReadWrite)?;
+    let len =
+        segment.file.len().map_err(|cause| StorageError::io("look at", &segment.path, 0, cause))?;
+    Ok((segment, used, len))
 }
 
 /// Writes zeros over one spare, so that later syncs need not note where its bytes are.
