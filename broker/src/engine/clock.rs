@@ -4,7 +4,8 @@
 //! at double pace; and what removes messages by their age sees even less: see [`Clock::age_ms`].
 
 use super::Now;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 
 /// A larger step forward of the system's clock is followed slowly.
 const STEP_US: u64 = 600_000_000;
@@ -18,11 +19,40 @@ pub(crate) struct Clock {
     /// The wall time that the log had reached before this process, in microseconds.
     logged_us: u64,
     is_catching_up: bool,
+    system: System,
+}
+
+/// Where the wall clock is read.
+#[derive(Debug)]
+enum System {
+    Real,
+    #[cfg(test)]
+    Simulated(std::sync::Arc<std::sync::atomic::AtomicU64>),
+}
+
+impl System {
+    /// Since 1970.
+    fn micros(&self) -> u64 {
+        match self {
+            System::Real => {
+                micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+            }
+            #[cfg(test)]
+            System::Simulated(wall_us) => wall_us.load(std::sync::atomic::Ordering::Relaxed),
+        }
+    }
 }
 
 impl Clock {
     pub(crate) fn new() -> Clock {
-        Clock { start: Instant::now(), last: None, logged_us: 0, is_catching_up: false }
+        let (start, system) = (Instant::now(), System::Real);
+        Clock { start, last: None, logged_us: 0, is_catching_up: false, system }
+    }
+
+    /// Reads the wall clock from a number, in microseconds, that the test sets.
+    #[cfg(test)]
+    pub(crate) fn simulated(wall_us: std::sync::Arc<std::sync::atomic::AtomicU64>) -> Clock {
+        Clock { system: System::Simulated(wall_us), ..Clock::new() }
     }
 
     /// The log has been here already: time goes on from there, whatever the system's clock says.
@@ -33,8 +63,7 @@ impl Clock {
     /// Reads both.
     pub(crate) fn now(&mut self) -> Now {
         let mono_us = micros(self.start.elapsed());
-        let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.read(micros(system), mono_us)
+        self.read(self.system.micros(), mono_us)
     }
 
     fn read(&mut self, system_us: u64, mono_us: u64) -> Now {

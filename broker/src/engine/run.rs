@@ -1,6 +1,7 @@
 //! Drives [`Core`] with the real log thread, channels and clocks.
 
 use super::Now;
+use super::backstage::{Backstage, OnDone};
 use super::clock::Clock;
 use super::core::Core;
 use super::input::Input;
@@ -8,8 +9,8 @@ use super::metrics::Handles;
 use super::start::Ready;
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::mutant;
-use posthaste_storage::writer::CommitHandle;
-use posthaste_storage::{Block, LogKeeper, Lsn, StorageError};
+use posthaste_storage::{Block, LogKeeper, LogWriter, Lsn, StorageError};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -48,7 +49,7 @@ pub(crate) struct Driver {
     inputs: mpsc::Receiver<Input>,
     /// For what comes back from the I/O pool.
     sender: mpsc::Sender<Input>,
-    commits: CommitHandle,
+    backstage: Backstage,
     committed: mpsc::Receiver<Result<Arc<Block>, StorageError>>,
     keeper: LogKeeper,
     handles: Option<Handles>,
@@ -75,21 +76,32 @@ impl Driver {
         clock: Clock,
         handles: Option<Handles>,
         stop: CancellationToken,
-    ) -> std::io::Result<(Driver, mpsc::Sender<Input>)> {
+    ) -> io::Result<(Driver, mpsc::Sender<Input>)> {
+        Driver::with(ready, clock, handles, stop, Backstage::threads)
+    }
+
+    /// The same, with the log and reads done by somebody else.
+    pub(crate) fn with(
+        ready: Ready,
+        clock: Clock,
+        handles: Option<Handles>,
+        stop: CancellationToken,
+        backstage: impl FnOnce(LogWriter, OnDone) -> io::Result<Backstage>,
+    ) -> io::Result<(Driver, mpsc::Sender<Input>)> {
         let Ready { core, writer, keeper, .. } = ready;
         let applied = core.log().committed();
         let (sender, inputs) = mpsc::channel(INPUTS_MAX);
         let (on_done, committed) = mpsc::channel(COMMITTED_MAX);
-        let commits = posthaste_storage::writer::spawn(writer, move |done| {
+        let on_done: OnDone = Box::new(move |done| {
             // At most two blocks are under way, so there is room; a stopped engine needs nothing.
             drop(on_done.try_send(done));
-        })?;
+        });
         let driver = Driver {
             core,
             clock,
             inputs,
             sender: sender.clone(),
-            commits,
+            backstage: backstage(writer, on_done)?,
             committed,
             keeper,
             handles,
@@ -172,7 +184,7 @@ impl Driver {
             return Ok(());
         };
         let time_ms = now.wall_ms.max(self.core.shard().time_ms());
-        match self.commits.submit(time_ms, body) {
+        match self.backstage.submit(time_ms, body) {
             Ok(()) => Ok(()),
             Err(_refused) => {
                 self.core.on_failure();
@@ -212,11 +224,8 @@ impl Driver {
 
     fn start_reads(&mut self) {
         for job in self.core.take_reads() {
-            let (log, sender) = (self.core.log().clone(), self.sender.clone());
-            tokio::task::spawn_blocking(move || {
-                // A broker that has stopped meanwhile needs no answer.
-                drop(sender.blocking_send(job.run(&log)));
-            });
+            let log = self.core.log().clone();
+            self.backstage.start(&self.sender, move || job.run(&log));
         }
     }
 
@@ -231,10 +240,9 @@ impl Driver {
         checkpoints.is_dirty = false;
         checkpoints.last_ms = now.mono_ms;
         let (state, floors) = (self.core.shard().checkpoint(), self.core.shard().floors());
-        let (keeper, sender, covered) = (self.keeper.clone(), self.sender.clone(), self.applied);
-        tokio::task::spawn_blocking(move || {
-            let done = keeper.checkpoint(covered, &state, &floors).map(|_done| ());
-            drop(sender.blocking_send(Input::Checkpointed(done)));
+        let (keeper, covered) = (self.keeper.clone(), self.applied);
+        self.backstage.start(&self.sender, move || {
+            Input::Checkpointed(keeper.checkpoint(covered, &state, &floors).map(|_done| ()))
         });
     }
 
@@ -270,14 +278,8 @@ impl Driver {
             similar: Vec::new(),
         });
         let (state, floors) = (self.core.shard().checkpoint(), self.core.shard().floors());
-        let (keeper, commits, covered) = (self.keeper, self.commits, self.applied);
-        let sealed = tokio::task::spawn_blocking(move || {
-            keeper.checkpoint(covered, &state, &floors)?;
-            commits.shutdown()
-        });
-        match sealed.await {
-            Ok(result) => result.map_err(EngineError::Log),
-            Err(panicked) => Err(EngineError::Apply(panicked.to_string())),
-        }
+        let (keeper, covered) = (self.keeper, self.applied);
+        let work = move || keeper.checkpoint(covered, &state, &floors).map(|_done| ());
+        self.backstage.seal(work).await
     }
 }

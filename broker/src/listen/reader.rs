@@ -89,7 +89,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let engine = self.door.inner.engine.clone();
         loop {
             let next = tokio::select! {
-                next = self.turn() => next,
+                // In a fixed order, so that a simulated run can be repeated.
+                biased;
                 written = &mut writing => return write_ended(written),
                 () = engine.closed() => {
                     // The engine has said goodbye. Without this outbox the writer ends behind it.
@@ -99,6 +100,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                         ended => ended,
                     };
                 }
+                next = self.turn() => next,
             };
             match next {
                 Ok(true) => {}

@@ -5,4 +5,5 @@ mod damage;
 mod driver;
 mod paths;
 mod rig;
+pub(crate) mod simulation;
 mod world;
