@@ -41,6 +41,7 @@ mod segment;
 mod slots;
 mod store;
 mod superblock;
+mod sync;
 mod tail;
 pub mod writer;
 

@@ -10,7 +10,7 @@
 //! A crash after any of these steps leaves a store that the next recovery takes for the same log.
 
 use std::io::IoSlice;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 
 use super::replay::{Read, Replayed, Unproven};
 use super::{Opened, Opening};
@@ -26,6 +26,7 @@ use crate::report::RecoveryReport;
 use crate::slots::{DeadSlot, Inventory, Room, Slots, Spare};
 use crate::store::{Poison, Progress, Running, Store};
 use crate::superblock::{SUPER_TEMPORARY, State, SuperFile, Superblock};
+use crate::sync::{Mutex, RwLock};
 use crate::writer::{LogWriter, Tip, growing, open_block};
 
 pub(super) fn run(opening: Opening, replayed: Replayed) -> Result<Opened, StorageError> {
