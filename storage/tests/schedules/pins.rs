@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use posthaste_storage::disk::SimDisk;
+use posthaste_storage::disk::sim::Keep;
 use posthaste_storage::{LogReader, Opened};
 use shuttle::thread;
 
@@ -52,6 +53,24 @@ fn p16_no_schedule_of_readers_and_reuse_shows_bytes_of_another_life() {
 #[test]
 fn p16_no_schedule_of_the_janitor_beside_them_does_either() {
     check_schedules("readers beside reuse and the janitor", 1_000, || readers_beside_reuse(true));
+}
+
+#[test]
+fn p04_what_a_reader_is_shown_is_on_the_disk() {
+    check_schedules("a power cut beside a reader", 2_000, || {
+        let disk = SimDisk::new(1);
+        let mut opened = open_on(&disk, options());
+        let (reader, watched) = (opened.reader.clone(), disk.clone());
+        let watcher = thread::spawn(move || {
+            let shown = reader.committed();
+            let found = open_on(&watched.power_cut(Keep::Nothing), options());
+            assert!(found.report.end >= shown, "{} of {shown:?}", found.report);
+        });
+        for offset in 0..3 {
+            opened.writer.commit(offset, body(offset)).unwrap();
+        }
+        watcher.join().unwrap();
+    });
 }
 
 #[test]
