@@ -25,10 +25,10 @@ impl Counters {
         totals.acked += counts.acked;
         totals.retried += counts.retried;
         totals.expired += counts.expired;
-        totals.dead += counts.dead;
+        totals.dead = totals.dead.saturating_add(counts.dead);
         totals.purged += counts.purged;
         totals.trimmed += counts.trimmed;
-        totals.lost += counts.lost;
+        totals.lost = totals.lost.saturating_add(counts.lost);
         totals.replayed += counts.replayed;
         totals.dropped += counts.dropped;
     }

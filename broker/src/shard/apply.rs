@@ -84,7 +84,7 @@ impl Shard {
 
         let lost = Range { first: next_offset, end: base_offset };
         if lost.first < lost.end {
-            effects.counts.lost += lost.count();
+            effects.counts.lost = effects.counts.lost.saturating_add(lost.count());
             effects.list.push(Effect::Lost { stream: id, range: lost });
         }
         let mut floor = stream.first_offset;
@@ -94,7 +94,7 @@ impl Shard {
             if lost.first < lost.end {
                 let reason = Arc::from("data loss: the stored message is gone");
                 group.progress.bury(lost, false, now_ms, &reason);
-                effects.counts.dead += lost.count();
+                effects.counts.dead = effects.counts.dead.saturating_add(lost.count());
             }
             if stream.kind == Kind::Queue {
                 floor = group.progress.floor;

@@ -16,8 +16,10 @@ use std::collections::BTreeMap;
 
 /// LIMIT: queues and topics of a broker.
 const STREAMS_MAX: usize = 100_000;
-/// LIMIT: groups of a topic.
-const GROUPS_MAX: usize = 1_000;
+/// LIMIT: groups of a topic, so that with the longest names its description fits into one frame.
+const GROUPS_MAX: usize = 900;
+/// LIMIT: groups of a broker, those of queues included.
+const GROUPS_IN_ALL_MAX: usize = 200_000;
 
 impl Shard {
     /// Creates or changes a queue or topic.
@@ -102,6 +104,10 @@ impl Shard {
             Some((id, _)) => answer(Declared::Updated, id),
             None if view.groups.len() >= GROUPS_MAX => {
                 let what = format!("a topic has at most {GROUPS_MAX} groups");
+                return Err(Refusal::new(ErrorCode::QuotaExceeded, what));
+            }
+            None if self.groups.len() >= GROUPS_IN_ALL_MAX => {
+                let what = format!("a broker has at most {GROUPS_IN_ALL_MAX} groups");
                 return Err(Refusal::new(ErrorCode::QuotaExceeded, what));
             }
             None => {
