@@ -1,22 +1,37 @@
 //! A connection that speaks bytes: what a client of ours would never send, and what a stranger would.
 
+mod parts;
+
 use crate::wait::PATIENCE;
 use bytes::{Bytes, BytesMut};
-use posthaste_protocol::request::{
-    Consume, Credit, Held, Hello, Kind, Outcome, Settings, Settle, Start,
-};
+pub use parts::{Got, batch, consume, encode, hello, hello_of, name};
+use posthaste_protocol::request::{Kind, Outcome, Settings, Settle};
 use posthaste_protocol::response::{Deliver, Description, GroupInfo};
 use posthaste_protocol::{
-    BatchBuilder, Cut, ErrorCode, Frame, Name, PREFACE, Record, Request, Response, cut_frame,
-    destination_seed,
+    Cut, ErrorCode, Frame, PREFACE, Request, Response, cut_frame, destination_seed,
 };
-use std::collections::VecDeque;
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 /// Frames of the broker are never larger than this.
 const FRAME_BYTES_MAX: u32 = 64 << 20;
+
+/// Of what is sent in single bytes, so many at each end.
+const SPLIT_BYTES: usize = 1_024;
+
+thread_local! {
+    static SPLIT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a test in which every connection of this thread sends each byte on its own.
+pub fn byte_by_byte(test: impl FnOnce()) {
+    SPLIT.set(true);
+    test();
+    SPLIT.set(false);
+}
 
 /// One socket.
 #[derive(Debug)]
@@ -25,6 +40,8 @@ pub struct Raw {
     buffer: BytesMut,
     corr: u64,
     publishes: u64,
+    /// Of publishes, while others were waited for: the offset of their range, or the refusal.
+    outcomes: HashMap<u64, Result<u64, ErrorCode>>,
     /// Came while something else was waited for.
     deliveries: VecDeque<(u16, Deliver)>,
 }
@@ -45,6 +62,7 @@ impl Raw {
             buffer: BytesMut::new(),
             corr: 1 << 32,
             publishes: 0,
+            outcomes: HashMap::new(),
             deliveries: VecDeque::new(),
         }
     }
@@ -54,10 +72,18 @@ impl Raw {
     /// # Panics
     /// When the broker does not welcome us.
     pub fn greet(address: &str) -> Raw {
+        Raw::greet_with(address, &hello())
+    }
+
+    /// [`Raw::greet`] with another hello.
+    ///
+    /// # Panics
+    /// When the broker does not welcome us.
+    pub fn greet_with(address: &str, hello: &Request) -> Raw {
         let mut raw = Raw::connect(address);
         raw.send(&PREFACE);
         raw.skip_preface();
-        let welcome = raw.ask(0, &hello());
+        let welcome = raw.ask(0, hello);
         assert!(matches!(welcome, Response::Welcome(_)), "{welcome:?}");
         raw
     }
@@ -73,6 +99,18 @@ impl Raw {
     /// Sends bytes as they are. A broker that has closed already is no error here: what it said
     /// is read afterwards.
     pub fn send(&mut self, bytes: &[u8]) {
+        if !SPLIT.get() || bytes.len() < 2 {
+            return self.write(bytes);
+        }
+        // What is large goes byte by byte at both ends only, or it would take minutes.
+        let head = bytes.len().min(SPLIT_BYTES);
+        let tail = bytes.len().saturating_sub(SPLIT_BYTES).max(head);
+        bytes[..head].chunks(1).for_each(|byte| self.write(byte));
+        self.write(&bytes[head..tail]);
+        bytes[tail..].chunks(1).for_each(|byte| self.write(byte));
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
         if let Err(error) = self.stream.write_all(bytes) {
             let gone = [ErrorKind::BrokenPipe, ErrorKind::ConnectionReset];
             assert!(gone.contains(&error.kind()), "cannot send: {error}");
@@ -81,7 +119,7 @@ impl Raw {
 
     /// Sends each byte on its own.
     pub fn send_byte_by_byte(&mut self, bytes: &[u8]) {
-        bytes.chunks(1).for_each(|byte| self.send(byte));
+        bytes.chunks(1).for_each(|byte| self.write(byte));
     }
 
     /// Sends a request under a fresh id, which it gives.
@@ -185,6 +223,35 @@ impl Raw {
         self.buffer.split().to_vec()
     }
 
+    /// Up to `count` bytes, fewer when the broker closes.
+    pub fn read_some_bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.buffer.len() < count && self.read_some() > 0 {}
+        let count = count.min(self.buffer.len());
+        self.buffer.split_to(count).to_vec()
+    }
+
+    /// Waits until something has come, and leaves it where it is.
+    ///
+    /// # Panics
+    /// When nothing comes.
+    pub fn wait_for_bytes(&self) {
+        let mut byte = [0];
+        assert_eq!(self.stream.peek(&mut byte).expect("the broker says something"), 1);
+    }
+
+    /// Sends as much as the other side takes at once.
+    ///
+    /// # Panics
+    /// When the socket fails otherwise.
+    pub fn send_what_fits(&mut self, bytes: &[u8]) {
+        let patience = Duration::from_millis(100);
+        self.stream.set_write_timeout(Some(patience)).expect("a timeout can be set");
+        if let Err(error) = self.stream.write_all(bytes) {
+            let full = [ErrorKind::WouldBlock, ErrorKind::TimedOut];
+            assert!(full.contains(&error.kind()), "cannot send: {error}");
+        }
+    }
+
     /// Has the broker closed within `limit`, whatever it said before?
     pub fn is_closed_within(&mut self, limit: Duration) -> bool {
         let deadline = std::time::Instant::now() + limit;
@@ -195,6 +262,14 @@ impl Raw {
             }
         }
         false
+    }
+
+    /// Takes the next delivery, and says nothing about it.
+    ///
+    /// # Panics
+    /// When none comes.
+    pub fn deliveries(&mut self) -> (u16, Deliver) {
+        self.next_delivery()
     }
 
     /// We send no more, and go on reading.
@@ -272,16 +347,20 @@ impl Raw {
     /// When the connection ends instead.
     pub fn outcome(&mut self, publish: u64) -> Result<u64, ErrorCode> {
         loop {
+            if let Some(outcome) = self.outcomes.remove(&publish) {
+                return outcome;
+            }
             let (frame, response) = self.heard().expect("the broker answers a publish");
             match response {
                 Response::Confirms(confirms) => {
                     for one in confirms {
-                        if (one.first..one.first + u64::from(one.count)).contains(&publish) {
-                            return Ok(one.base_offset);
-                        }
+                        let numbers = one.first..one.first + u64::from(one.count);
+                        self.outcomes.extend(numbers.map(|number| (number, Ok(one.base_offset))));
                     }
                 }
-                Response::Error(reply) if frame.header.corr == publish => return Err(reply.code),
+                Response::Error(reply) => {
+                    self.outcomes.insert(frame.header.corr, Err(reply.code));
+                }
                 Response::Deliver(deliver) => self.keep(&frame, deliver),
                 _ => {}
             }
@@ -364,75 +443,4 @@ impl Raw {
     pub fn counts(&mut self, queue: &str) -> GroupInfo {
         self.describe(queue).groups.remove(0)
     }
-}
-
-/// A message that was delivered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Got {
-    /// Its number in the queue or topic.
-    pub offset: u64,
-    /// What the producer sent.
-    pub body: Bytes,
-    /// Attempt, from 1.
-    pub attempt: u32,
-    /// Whether it may have been delivered before.
-    pub redelivered: bool,
-    /// The epoch of its lease.
-    pub epoch: u64,
-    /// The consumer that got it.
-    pub channel: u16,
-}
-
-impl Got {
-    /// What goes back with a settle.
-    pub fn held(&self) -> Held {
-        Held { first: self.offset, count: 1, epoch: self.epoch }
-    }
-
-    /// The body as text.
-    ///
-    /// # Panics
-    /// When it is none.
-    pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("a body of text")
-    }
-}
-
-/// A frame as it travels.
-pub fn encode(channel: u16, corr: u64, request: &Request) -> BytesMut {
-    let mut out = BytesMut::new();
-    request.encode(channel, corr, &mut out);
-    out
-}
-
-/// The hello of a well-behaved client.
-pub fn hello() -> Request {
-    let client = "posthaste-tests".to_owned();
-    Request::Hello(Hello { features: 0, client, frame_bytes_max: 4 << 20, idle_ms: 15_000 })
-}
-
-/// A name that is one.
-///
-/// # Panics
-/// When it is none.
-pub fn name(text: &str) -> Name {
-    Name::try_from(text).expect("a valid name")
-}
-
-/// A consumer of a queue.
-pub fn consume(queue: &str, messages: u32) -> Consume {
-    let credit = Credit { messages, bytes: 1 << 20, begun: 0 };
-    Consume { name: name(queue), group: None, start: Start::Earliest, lease_ms: None, credit }
-}
-
-/// A batch for a destination, outside of any producer session.
-///
-/// # Panics
-/// When a body is too large for a batch.
-pub fn batch(destination: &str, bodies: &[&[u8]]) -> Bytes {
-    let mut builder = BatchBuilder::new();
-    for body in bodies {
-        builder.push(&Record { value: body, ..Record::default() }).expect("it fits");
-    }
-    builder.finish(destination_seed(&name(destination)), 0, 0, 0)
 }

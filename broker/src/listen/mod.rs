@@ -292,3 +292,6 @@ impl Display for Refused<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,12 +15,11 @@ pub fn run(data: &[u8]) {
             shard = restored;
         }
     }
-    let mut effects = Effects::default();
     for step in 0..64 {
         if feed.is_empty() {
             break;
         }
-        apply(&mut shard, &mut feed, step, &mut effects);
+        apply(&mut shard, &mut feed, step, &mut Effects::default());
         assert_eq!(shard.check(), Ok(()), "after step {step}");
     }
     // What only lives as long as the process is left behind by the first restart, and nothing by the second.

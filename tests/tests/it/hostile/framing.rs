@@ -18,7 +18,7 @@ fn closes(arena: &Arena, bytes: &[u8], code: ErrorCode) {
 }
 
 #[test]
-fn a_length_beyond_the_limit_is_refused_before_anything_follows() {
+pub(super) fn a_length_beyond_the_limit_is_refused_before_anything_follows() {
     let arena = Arena::new();
     closes(&arena, &u32::MAX.to_le_bytes(), ErrorCode::FrameTooLarge);
     closes(&arena, &(FRAME_BYTES_MAX + 1).to_le_bytes(), ErrorCode::FrameTooLarge);
@@ -31,25 +31,27 @@ fn a_length_beyond_the_limit_is_refused_before_anything_follows() {
 }
 
 #[test]
-fn a_frame_of_exactly_the_limit_is_read() {
+pub(super) fn a_frame_of_exactly_the_limit_is_read() {
     let arena = Arena::new();
-    let mut raw = arena.greet();
-    let mut ping = FrameDraft::new(kind::PING, &[7; 8]);
-    ping.payload = vec![0; FRAME_BYTES_MAX as usize - 32];
-    raw.send(&ping.bytes());
-    // A ping has no payload, which is an error of its own, behind the framing.
-    match raw.heard().map(|(_, response)| response) {
-        Some(Response::Closing(reply) | Response::Error(reply)) => {
-            assert_ne!(reply.code, ErrorCode::FrameTooLarge, "{}", reply.message);
+    for len in [FRAME_BYTES_MAX - 1, FRAME_BYTES_MAX] {
+        let mut raw = arena.greet();
+        let mut ping = FrameDraft::new(kind::PING, &[7; 8]);
+        ping.payload = vec![0; len as usize - 32];
+        raw.send(&ping.bytes());
+        // A ping has no payload, which is an error of its own, behind the framing.
+        match raw.heard().map(|(_, response)| response) {
+            Some(Response::Closing(reply) | Response::Error(reply)) => {
+                assert_ne!(reply.code, ErrorCode::FrameTooLarge, "{}", reply.message);
+            }
+            Some(Response::Pong(_)) => {}
+            other => panic!("{other:?}"),
         }
-        Some(Response::Pong(_)) => {}
-        other => panic!("{other:?}"),
     }
     arena.finish();
 }
 
 #[test]
-fn a_length_shorter_than_a_header_is_malformed() {
+pub(super) fn a_length_shorter_than_a_header_is_malformed() {
     let arena = Arena::new();
     for len in [0u32, 1, 23] {
         closes(&arena, &len.to_le_bytes(), ErrorCode::MalformedFrame);
@@ -58,7 +60,7 @@ fn a_length_shorter_than_a_header_is_malformed() {
 }
 
 #[test]
-fn inner_lengths_beyond_the_frame_are_malformed() {
+pub(super) fn inner_lengths_beyond_the_frame_are_malformed() {
     let arena = Arena::new();
     for meta_len in [9, 1 << 20, u32::MAX - 23, u32::MAX] {
         let mut draft = FrameDraft::new(kind::PING, &[0; 8]);
@@ -69,7 +71,7 @@ fn inner_lengths_beyond_the_frame_are_malformed() {
 }
 
 #[test]
-fn counts_that_overflow_are_malformed() {
+pub(super) fn counts_that_overflow_are_malformed() {
     let arena = Arena::new();
     for count in [1u32, 4_097, 0x0800_0001, u32::MAX] {
         // Settle: confirm flag, then the count of items that do not follow.
@@ -90,7 +92,7 @@ fn counts_that_overflow_are_malformed() {
 }
 
 #[test]
-fn a_wrong_checksum_closes_the_connection() {
+pub(super) fn a_wrong_checksum_closes_the_connection() {
     let arena = Arena::new();
     let mut draft = FrameDraft::new(kind::PING, &[0; 8]);
     draft.crc_error = 1;
@@ -113,7 +115,7 @@ fn a_wrong_checksum_closes_the_connection() {
 }
 
 #[test]
-fn unknown_commands_and_flags_are_unsupported_and_the_connection_stays() {
+pub(super) fn unknown_commands_and_flags_are_unsupported_and_the_connection_stays() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     for unknown in [0, 22, 99, 127] {
@@ -140,7 +142,7 @@ fn expect_error(raw: &mut Raw, code: ErrorCode) {
 }
 
 #[test]
-fn what_only_a_broker_says_is_refused_from_a_client() {
+pub(super) fn what_only_a_broker_says_is_refused_from_a_client() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     raw.send(&FrameDraft::new(0x80 | kind::PING, &[0; 8]).bytes());
@@ -152,7 +154,7 @@ fn what_only_a_broker_says_is_refused_from_a_client() {
 }
 
 #[test]
-fn a_command_before_hello_closes_the_connection() {
+pub(super) fn a_command_before_hello_closes_the_connection() {
     let arena = Arena::new();
     for request in [Request::Ping(1), Request::Stats] {
         let mut raw = Raw::connect(arena.address());
@@ -164,14 +166,14 @@ fn a_command_before_hello_closes_the_connection() {
 }
 
 #[test]
-fn hello_twice_closes_the_connection() {
+pub(super) fn hello_twice_closes_the_connection() {
     let arena = Arena::new();
     closes(&arena, &encode(0, 1, &hello()), ErrorCode::ProtocolError);
     arena.finish();
 }
 
 #[test]
-fn authentication_is_a_slot_that_says_so() {
+pub(super) fn authentication_is_a_slot_that_says_so() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     let data = bytes::Bytes::from_static(b"secret");
@@ -181,7 +183,7 @@ fn authentication_is_a_slot_that_says_so() {
 }
 
 #[test]
-fn a_truncated_frame_changes_nothing() {
+pub(super) fn a_truncated_frame_changes_nothing() {
     let arena = Arena::new();
     let frame =
         encode(0, 1, &Request::Delete { name: posthaste_tests::raw::name("victim"), group: None });
@@ -195,7 +197,7 @@ fn a_truncated_frame_changes_nothing() {
 }
 
 #[test]
-fn a_conversation_byte_by_byte_is_a_conversation() {
+pub(super) fn a_conversation_byte_by_byte_is_a_conversation() {
     let arena = Arena::new();
     let mut raw = Raw::connect(arena.address());
     raw.send_byte_by_byte(&PREFACE);

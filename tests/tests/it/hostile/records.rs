@@ -12,7 +12,7 @@ const HEADERS: u8 = 2;
 const NOT_BEFORE: u8 = 4;
 
 #[test]
-fn names_outside_the_rule_are_refused() {
+pub(super) fn names_outside_the_rule_are_refused() {
     let arena = Arena::new();
     let long = [b'x'; 201];
     let names: [&[u8]; 16] = [
@@ -62,7 +62,7 @@ fn names_outside_the_rule_are_refused() {
 }
 
 #[test]
-fn a_name_that_only_looks_hostile_is_harmless() {
+pub(super) fn a_name_that_only_looks_hostile_is_harmless() {
     let arena = Arena::new();
     for name in ["CON", "a..b", "-rf", "..."].into_iter().filter(|name| !name.starts_with('.')) {
         arena.broker.ok(&["queue", "set", "--", name]);
@@ -82,7 +82,7 @@ fn refused(raw: &mut Raw, target: u32, draft: &BatchDraft, codes: &[ErrorCode]) 
 }
 
 #[test]
-fn damaged_and_impossible_batches_are_refused_and_nothing_is_stored() {
+pub(super) fn damaged_and_impossible_batches_are_refused_and_nothing_is_stored() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     let target = raw.declare(Kind::Queue, "orders");
@@ -124,12 +124,17 @@ fn damaged_and_impossible_batches_are_refused_and_nothing_is_stored() {
 }
 
 #[test]
-fn impossible_records_are_refused_and_nothing_is_stored() {
+pub(super) fn impossible_records_are_refused_and_nothing_is_stored() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     let target = raw.declare(Kind::Queue, "orders");
     let malformed = [ErrorCode::MalformedFrame];
-    let records: [(&str, Vec<u8>); 9] = [
+    let hundred_thousand: Vec<u8> = [varint(100_000), [1, b'n', 0].repeat(100_000)].concat();
+    let records: [(&str, Vec<u8>); 13] = [
+        ("a header whose name is no text", record(HEADERS, b"\x01\x02\xff\xfe\x01v")),
+        ("a header whose value is no text", record(HEADERS, b"\x01\x01n\x02\xc3\x28")),
+        ("a header without a name", record(HEADERS, b"\x01\x00\x01v")),
+        ("a hundred thousand headers", record(HEADERS, &hundred_thousand)),
         ("a length in too many bytes", vec![0x84, 0x00, 0, b'a', b'b', b'c']),
         ("a length of ten bytes", [vec![0xFF; 9], vec![1, 0]].concat()),
         ("a length beyond the batch", vec![0x7F, 0]),
@@ -152,7 +157,7 @@ fn impossible_records_are_refused_and_nothing_is_stored() {
 }
 
 #[test]
-fn keys_headers_and_bodies_beyond_their_limits_are_too_large() {
+pub(super) fn keys_headers_and_bodies_beyond_their_limits_are_too_large() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     let target = raw.declare(Kind::Queue, "orders");
@@ -175,17 +180,21 @@ fn keys_headers_and_bodies_beyond_their_limits_are_too_large() {
     let number = raw.publish(target, draft.bytes().into());
     let outcome = raw.outcome(number).expect_err("a header twice");
     assert!([ErrorCode::InvalidArgument, ErrorCode::MalformedFrame].contains(&outcome));
-    // Exactly at the limit everything is taken.
+    // Names that differ in case are different; exactly at the limit everything is taken.
+    let cases = [varint(2), sized(b"Trace"), sized(b"1"), sized(b"trace"), sized(b"2")].concat();
+    let number =
+        raw.publish(target, BatchDraft::new("orders", &[record(HEADERS, &cases)]).bytes().into());
+    raw.outcome(number).unwrap();
     for bytes in [record(KEY, &sized(&[b'k'; 1_024])), record(0, &vec![0; 1 << 20])] {
         let number = raw.publish(target, BatchDraft::new("orders", &[bytes]).bytes().into());
         raw.outcome(number).unwrap();
     }
-    assert_eq!(raw.counts("orders").ready, 2);
+    assert_eq!(raw.counts("orders").ready, 3);
     arena.finish();
 }
 
 #[test]
-fn numbers_out_of_range_are_refused() {
+pub(super) fn numbers_out_of_range_are_refused() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     let declare = |settings| Request::Declare { kind: Kind::Queue, name: name("q"), settings };
@@ -209,7 +218,7 @@ fn numbers_out_of_range_are_refused() {
 }
 
 #[test]
-fn text_of_a_stranger_is_escaped_where_people_read_it() {
+pub(super) fn text_of_a_stranger_is_escaped_where_people_read_it() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     let target = raw.declare(Kind::Queue, "jobs");

@@ -7,7 +7,7 @@ use posthaste_tests::raw::{batch, consume};
 use posthaste_tests::{Raw, eventually};
 
 #[test]
-fn credit_cannot_overflow() {
+pub(super) fn credit_cannot_overflow() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     let target = raw.declare(Kind::Queue, "orders");
@@ -22,7 +22,7 @@ fn credit_cannot_overflow() {
 }
 
 #[test]
-fn settles_of_others_unknown_and_absurd_ranges_change_nothing() {
+pub(super) fn settles_of_others_unknown_and_absurd_ranges_change_nothing() {
     let arena = Arena::new();
     let mut owner = arena.greet();
     let target = owner.declare(Kind::Queue, "orders");
@@ -58,7 +58,7 @@ fn settles_of_others_unknown_and_absurd_ranges_change_nothing() {
 }
 
 #[test]
-fn channels_have_a_limit_and_one_consumer_each() {
+pub(super) fn channels_have_a_limit_and_one_consumer_each() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     raw.declare(Kind::Queue, "orders");
@@ -84,7 +84,7 @@ fn channels_have_a_limit_and_one_consumer_each() {
 }
 
 #[test]
-fn a_consumer_that_never_reads_costs_bounded_memory_and_loses_nothing() {
+pub(super) fn a_consumer_that_never_reads_costs_bounded_memory_and_loses_nothing() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     let target = raw.declare(Kind::Queue, "big");
@@ -111,7 +111,7 @@ fn a_consumer_that_never_reads_costs_bounded_memory_and_loses_nothing() {
 }
 
 #[test]
-fn an_unknown_number_is_not_found() {
+pub(super) fn an_unknown_number_is_not_found() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     for target in [0, 99, u32::MAX] {
@@ -122,7 +122,7 @@ fn an_unknown_number_is_not_found() {
 }
 
 #[test]
-fn a_deleted_queue_refuses_publishes_by_its_number() {
+pub(super) fn a_deleted_queue_refuses_publishes_by_its_number() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     let target = raw.declare(Kind::Queue, "gone");

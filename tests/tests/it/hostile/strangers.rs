@@ -6,7 +6,7 @@ use posthaste_tests::Raw;
 use std::time::{Duration, Instant};
 
 #[test]
-fn http_gets_one_sentence_and_others_get_nothing() {
+pub(super) fn http_gets_one_sentence_and_others_get_nothing() {
     let arena = Arena::new();
     let mut browser = Raw::connect(arena.address());
     browser.send(b"GET /<script>alert(1)</script> HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -32,7 +32,7 @@ fn http_gets_one_sentence_and_others_get_nothing() {
 }
 
 #[test]
-fn another_major_version_gets_ours_and_is_closed() {
+pub(super) fn another_major_version_gets_ours_and_is_closed() {
     let arena = Arena::new();
     for major in [0, 2, 255] {
         let mut raw = Raw::connect(arena.address());
@@ -45,7 +45,7 @@ fn another_major_version_gets_ours_and_is_closed() {
 }
 
 #[test]
-fn silence_and_slowness_are_ended_by_a_deadline() {
+pub(super) fn silence_and_slowness_are_ended_by_a_deadline() {
     let arena = Arena::new();
     let mut silent = Raw::connect(arena.address());
     let mut after_preface = Raw::connect(arena.address());
@@ -64,7 +64,7 @@ fn silence_and_slowness_are_ended_by_a_deadline() {
 }
 
 #[test]
-fn connections_that_come_and_go_leave_nothing_behind() {
+pub(super) fn connections_that_come_and_go_leave_nothing_behind() {
     let arena = Arena::new();
     for round in 0..300 {
         let mut raw = Raw::connect(arena.address());

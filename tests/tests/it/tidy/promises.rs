@@ -5,6 +5,11 @@ use super::{check, tree};
 use std::collections::BTreeSet;
 
 const GUARANTEES: &str = "docs/guarantees.md";
+const HOSTILE: &str = "docs/hostile.md";
+const HOSTILE_TESTS: &str = "tests/tests/it/hostile/";
+const BYTEWISE: &str = "tests/tests/it/hostile/bytewise.rs";
+/// A case that sends nothing.
+const ONCE: [&str; 1] = ["a_small_limit_of_files_is_said_at_the_start"];
 
 /// All tests of the workspace as (file, function name).
 fn tests(files: &[tree::File]) -> Vec<(&str, &str)> {
@@ -29,6 +34,7 @@ fn tests(files: &[tree::File]) -> Vec<(&str, &str)> {
 
 fn function(line: &str) -> Option<&str> {
     let line = line.strip_prefix("pub ").unwrap_or(line);
+    let line = line.strip_prefix("pub(super) ").unwrap_or(line);
     let line = line.strip_prefix("async ").unwrap_or(line);
     line.strip_prefix("fn ")?.split(['(', '<']).next()
 }
@@ -39,6 +45,8 @@ fn exists(link: &str, tests: &[(&str, &str)]) -> bool {
     let Some(name) = parts.pop() else {
         return false;
     };
+    // A module for tests inside of a file is no folder.
+    let _inline = parts.pop_if(|last| *last == "tests");
     tests.iter().any(|(path, function)| {
         let folders: Vec<&str> = path.trim_end_matches(".rs").split('/').collect();
         let mut rest = folders.iter();
@@ -90,6 +98,37 @@ fn each_promise_names_a_test_that_exists() {
         }
     }
     check("promises and their tests", &offences);
+}
+
+/// Rows look like `| 1 | ... |`. Each case has tests that exist, or waits for something to attack.
+#[test]
+fn each_hostile_case_names_tests_that_exist_or_waits_for_its_surface() {
+    let files = tree::files();
+    let tests = tests(&files);
+    let text = &files.iter().find(|file| file.path == HOSTILE).unwrap().text;
+    let mut offences: Vec<String> = quoted(text)
+        .into_iter()
+        .filter(|word| is_test_link(word) && !exists(word, &tests))
+        .map(|link| format!("{HOSTILE} names {link}, and there is no such test"))
+        .collect();
+    let row = |number: u32| text.lines().find(|line| line.starts_with(&format!("| {number} |")));
+    for number in 1..=46 {
+        let Some(row) = row(number) else {
+            offences.push(format!("case {number} is missing in {HOSTILE}"));
+            continue;
+        };
+        if !quoted(row).into_iter().any(is_test_link) && !row.contains("waits for its surface") {
+            offences.push(format!("case {number} has no test, and does not say why"));
+        }
+    }
+    let once_more = &files.iter().find(|file| file.path == BYTEWISE).unwrap().text;
+    for (path, name) in tests.iter().filter(|(path, _)| path.starts_with(HOSTILE_TESTS)) {
+        let is_case = text.contains(&format!("::{name}`")) && !ONCE.contains(name);
+        if is_case && !once_more.contains(&format!(" {name}\n")) {
+            offences.push(format!("{path} has {name}, which is not run byte by byte"));
+        }
+    }
+    check("hostile cases and their tests", &offences);
 }
 
 /// Rows look like `| P1 | ... |`. A row either names a test or stands below the heading "Not yet".
