@@ -16,6 +16,7 @@ mod check;
 mod crash;
 mod damage;
 mod enumerate;
+mod errors;
 mod faults;
 mod files;
 mod model;

@@ -10,6 +10,7 @@ use crate::crash::Label;
 use crate::damage::{Verdict, checkpoints, examine, file_of, segments};
 use crate::model::{Known, Model};
 use crate::rot::covered_bytes;
+use crate::tally::Tally;
 use crate::world::{Step, World, script};
 use crate::{depth, seed};
 
@@ -63,6 +64,50 @@ fn pick<'a>(dice: &mut Dice, disk: &SimDisk, files: &'a [PathBuf]) -> (&'a Path,
             return (path, dice.below(sectors));
         }
     }
+}
+
+#[test]
+fn p11_no_sector_can_be_zero_older_or_another_without_notice() {
+    // Goal: as above, without luck. How: every sector zero, and as it was before; every pair of sectors, of all files, exchanged,
+    // and one of them in place of the other. One pair in 256; all with POSTHASTE_DEPTH=256.
+    let seed = seed();
+    let mut tally = Tally::of("sectors");
+    let mut world = World::after(seed, &script(seed, 120));
+    world.checkpoint().unwrap();
+    world.run(&[Step::Commit; 12]).unwrap();
+    world.seal().unwrap();
+    let (model, disk) = (world.model().clone(), world.disk.power_cut(Keep::Nothing));
+    let files = disk.files();
+    let count = |path: &PathBuf| disk.bytes(path).unwrap().len() as u64 / 512;
+    let all: Vec<(&Path, u64)> = files
+        .iter()
+        .flat_map(|path| (0..count(path)).map(move |number| (path.as_path(), number)))
+        .collect();
+    let mut look = |kind: &'static str, label: &str, damage: &dyn Fn(&SimDisk)| {
+        let label = format!("seed={seed} {kind} {label}");
+        let _label = Label(&label);
+        let damaged = disk.restart();
+        damage(&damaged);
+        tally.one(kind);
+        tally.add("noticed", u64::from(check_noticed_or_complete(&damaged, &model)));
+    };
+    let odds = (256 / depth()).max(1);
+    let mut dice = Dice::new(seed);
+    for one in &all {
+        let label = format!("{one:?}");
+        look("zeroed", &label, &|disk| disk.zero_sector(one.0, one.1).unwrap());
+        look("stale", &label, &|disk| {
+            disk.stale_sector(one.0, one.1).unwrap();
+        });
+        for other in all.iter().filter(|other| *other != one) {
+            if dice.one_in(odds) {
+                let label = format!("{one:?} {other:?}");
+                look("misdirected", &label, &|disk| disk.misdirect_sector(*one, *other).unwrap());
+                look("swapped", &label, &|disk| disk.swap_sectors(*one, *other).unwrap());
+            }
+        }
+    }
+    assert!(tally.count("noticed") > 20);
 }
 
 #[test]

@@ -82,7 +82,8 @@ pub enum Effect {
 /// A rule that makes calls fail.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    op: Op,
+    /// None: of any kind.
+    op: Option<Op>,
     path_part: String,
     skip: u64,
     times: u64,
@@ -93,7 +94,13 @@ impl Fault {
     /// The next call of that kind, once.
     #[must_use]
     pub fn new(op: Op, effect: Effect) -> Self {
-        Self { op, path_part: String::new(), skip: 0, times: 1, effect }
+        Self { op: Some(op), ..Self::any(effect) }
+    }
+
+    /// The next call, whatever it is, once. What an effect does not concern is not changed by it.
+    #[must_use]
+    pub fn any(effect: Effect) -> Self {
+        Self { op: None, path_part: String::new(), skip: 0, times: 1, effect }
     }
 
     /// Lets `count` matching calls pass first.
@@ -124,7 +131,9 @@ impl Fault {
     }
 
     fn strikes(&mut self, call: Call<'_>) -> bool {
-        if self.op != call.op || !call.path.to_string_lossy().contains(&self.path_part) {
+        if self.op.is_some_and(|op| op != call.op)
+            || !call.path.to_string_lossy().contains(&self.path_part)
+        {
             return false;
         }
         if self.skip > 0 {
