@@ -5,7 +5,6 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::catalogue::Held;
@@ -17,6 +16,7 @@ use crate::index::RunIndex;
 use crate::locks::{read, write};
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentId};
 use crate::store::Store;
+use crate::sync::thread::{self, JoinHandle};
 
 /// How long a full disk is left alone.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -33,7 +33,7 @@ const PREWRITE_BYTES: usize = 1 << 20;
 /// Starts the thread.
 pub(crate) fn spawn(store: Arc<Store>) -> Result<JoinHandle<()>, StorageError> {
     let dir = store.places.dir.clone();
-    std::thread::Builder::new()
+    thread::Builder::new()
         .name("posthaste-janitor".into())
         .spawn(move || run(&store))
         .map_err(|cause| StorageError::io("start the janitor of", &dir, 0, cause))

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::block::mix;
@@ -16,6 +16,7 @@ use crate::locks::lock;
 use crate::mutant::mutant;
 use crate::options::Options;
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentId, slot_name};
+use crate::sync::{Condvar, Mutex};
 
 /// LIMIT: segments that publishes leave for acknowledgements, and for the next start, on a full disk.
 const KEPT_FOR_ACKS: u64 = 3;

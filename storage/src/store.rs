@@ -4,9 +4,7 @@
 //! footers, then catalogue.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 use crate::block::Block;
 use crate::catalogue::Catalogue;
@@ -20,6 +18,9 @@ use crate::options::Options;
 use crate::sealed::FooterCache;
 use crate::slots::Slots;
 use crate::superblock::{SuperFile, Superblock};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::thread::JoinHandle;
+use crate::sync::{Mutex, RwLock};
 use crate::tail::TailCache;
 
 /// Where everything of one store lies.

@@ -5,14 +5,15 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::LogWriter;
 use crate::block::Block;
 use crate::body::Body;
 use crate::error::StorageError;
+use crate::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use crate::sync::receive;
+use crate::sync::thread::{self, JoinHandle};
 
 /// How long the log is idle before a beacon.
 const BEACON_AFTER: Duration = Duration::from_millis(100);
@@ -45,7 +46,7 @@ pub fn spawn(
     on_done: impl FnMut(Result<Arc<Block>, StorageError>) + Send + 'static,
 ) -> io::Result<CommitHandle> {
     let (orders, taken) = sync_channel(1);
-    let thread = std::thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("posthaste-log".into())
         .spawn(move || run(writer, &taken, on_done))?;
     Ok(CommitHandle { orders, thread })
@@ -87,7 +88,7 @@ fn run(
         let order = if is_idle {
             orders.recv().map_err(RecvTimeoutError::from)
         } else {
-            orders.recv_timeout(BEACON_AFTER)
+            receive(orders, BEACON_AFTER)
         };
         match order {
             Ok(Order::Commit(time_ms, body)) => {
