@@ -9,6 +9,7 @@ use posthaste_storage::disk::sim::Dice;
 
 use crate::check;
 use crate::model::{Model, Sizes};
+use crate::tally::Tally;
 use crate::world::{Step, World, script};
 use crate::{depth, seed};
 
@@ -167,17 +168,16 @@ fn p01_confirmed_blocks_survive_every_crash_image() {
     // Goal: no crash loses a confirmed block, and the log works on afterwards. How: a script with rolls, checkpoints, reclaim,
     // recycling, clean and unclean restarts; all places for a crash; a restart after the work that follows, too.
     let seed = seed();
-    let mut cases_checked = 0;
+    let mut tally = Tally::of("crashes of random scripts");
     for round in 0..depth() {
         let seed = seed + round;
         for case in cases_of_script(seed, &script(seed, 60), 4) {
             let _label = Label(&case.label);
             live_on(&case, &[Step::Commit, Step::Reopen, Step::Commit]);
-            cases_checked += 1;
+            tally.one("images");
         }
     }
-    println!("{cases_checked} crash images");
-    assert!(cases_checked > 500);
+    assert!(tally.count("images") > 500);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn p02_an_unconfirmed_block_is_there_whole_or_not_at_all() {
     // Goal: a crash in the middle of a commit leaves all of the block or nothing. How: bodies of many sectors, many images of
     // each commit; both outcomes must have been seen.
     let seed = seed();
-    let (mut whole, mut absent) = (0, 0);
+    let mut tally = Tally::of("commits cut off");
     for round in 0..2 * depth() {
         // Blocks of several sectors, and blocks of many pages.
         let is_large = round % 2 == 1;
@@ -200,14 +200,14 @@ fn p02_an_unconfirmed_block_is_there_whole_or_not_at_all() {
             }
             let world = live_on(&case, &[]);
             match world.model().log.len() - case.model.log.len() {
-                0 => absent += 1,
-                1 => whole += 1,
+                0 => tally.one("absent"),
+                1 => tally.one("whole"),
                 more => panic!("{more} blocks in flight"),
             }
+            tally.one("images");
         }
     }
-    println!("{whole} whole, {absent} absent");
-    assert!(whole > 20 && absent > 20);
+    assert!(tally.count("whole") > 20 && tally.count("absent") > 20, "{tally}");
 }
 
 #[test]
@@ -216,6 +216,7 @@ fn p20_one_place_names_one_block_for_ever() {
     // recover, commit, crash again, four times in a row, with one model that remembers every place.
     let seed = seed();
     let mut dice = Dice::new(seed);
+    let mut tally = Tally::of("lives in a row");
     for round in 0..30 * depth() {
         let label = format!("seed={seed} round={round}");
         let _label = Label(&label);
@@ -233,6 +234,7 @@ fn p20_one_place_names_one_block_for_ever() {
             world.die();
             let mut images = world.disk.crash_images(8);
             disk = images.swap_remove(dice.index(images.len()));
+            tally.one("images");
             model = world.model().clone();
         }
         World::on(disk, model, 1).open().unwrap();

@@ -105,7 +105,7 @@ fn p01_every_call_of_every_scenario_can_be_the_last() {
     // to 64 images; one in 16 works on, restarts and works on.
     let seed = seed();
     let mut tally = Tally::of("crash");
-    for round in 0..depth() {
+    for round in 0..4 * depth() {
         for scenario in scenarios(seed + round) {
             let cases = scenario.cases(64);
             tally.add("crash points", points(&cases));
@@ -141,10 +141,10 @@ struct Nesting {
 }
 
 impl Nesting {
-    /// Everything but the third level from depth 64 on.
+    /// Two levels of everything from depth 64 on, and three of a sample.
     fn of(depth: u64) -> Self {
         let at_least_one = |odds: u64| (odds / depth).max(1);
-        Self { outer: at_least_one(64), inner: at_least_one(64), innermost: at_least_one(65_536) }
+        Self { outer: at_least_one(3), inner: at_least_one(64), innermost: at_least_one(4_096) }
     }
 }
 

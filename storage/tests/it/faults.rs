@@ -7,6 +7,7 @@ use posthaste_storage::disk::sim::{Dice, Effect, Fault, Keep, Op};
 use posthaste_storage::{Run, StorageError};
 
 use crate::crash::{Label, crash_everywhere};
+use crate::tally::Tally;
 use crate::world::{Step, World, script};
 use crate::{depth, seed};
 
@@ -60,6 +61,7 @@ fn sampled(nth: u64) -> u64 {
 fn check_every(op: Op, effects: &[Effect], path_part: &str) -> u64 {
     let seed = seed();
     let mut poisoned = 0;
+    let mut tally = Tally::of("failed writes and syncs");
     for round in 0..depth() {
         let steps = steady_script(seed + round, 40);
         for effect in effects {
@@ -77,6 +79,7 @@ fn check_every(op: Op, effects: &[Effect], path_part: &str) -> u64 {
                 }
                 world.die();
                 let model = world.model().clone();
+                tally.add("images", 5);
                 let mut after = vec![world.disk.restart()];
                 after.extend(world.disk.crash_images(4));
                 for disk in after {
@@ -113,6 +116,7 @@ fn p08_what_recovery_serves_after_a_kill_survives_a_power_cut() {
     // Goal: a block that recovery found in the page cache only is made durable before it is served. How: the process dies at
     // any call and the cache lives on; recover; then cut the power, keeping only what is on the media.
     let seed = seed();
+    let mut tally = Tally::of("kills, then power cuts");
     for round in 0..depth() {
         let mut world = World::new(seed + round);
         let steps = script(seed + round, 50);
@@ -125,6 +129,7 @@ fn p08_what_recovery_serves_after_a_kill_survives_a_power_cut() {
             second.die();
             let model = second.model().clone();
             for keep in [Keep::Nothing, Keep::Everything] {
+                tally.one("images");
                 let mut third = World::on(second.disk.power_cut(keep), model.clone(), 4);
                 third.open().unwrap();
                 third.read_all();
@@ -192,6 +197,7 @@ fn p07_a_recovery_whose_writes_fail_confirms_nothing_and_destroys_nothing() {
     let steps = script(seed, 40);
     let cases =
         crash_everywhere(&mut world, images, &format!("seed={seed}"), |w| w.run(&steps).unwrap());
+    let mut tally = Tally::of("recoveries whose writes fail");
     let other = ErrorKind::Other;
     let faults = [
         (Op::Write, Effect::ErrorAfter(other, 300)),
@@ -219,6 +225,7 @@ fn p07_a_recovery_whose_writes_fail_confirms_nothing_and_destroys_nothing() {
                     break;
                 }
                 assert!(result.is_err(), "opened although a write failed");
+                tally.add("images", 4);
                 for disk in [failed.disk.restart(), failed.disk.power_cut(Keep::Nothing)] {
                     let mut again = World::on(disk, (*case.model).clone(), 1);
                     again.open().unwrap();
@@ -301,7 +308,9 @@ fn p01_confirmed_blocks_survive_many_lives_of_faults_and_crashes() {
     // the cache lives on, or is dropped, or the power goes; the next life takes over, with one model through all of them.
     let seed = seed();
     let mut dice = Dice::new(seed);
+    let mut tally = Tally::of("lives of faults and crashes");
     for round in 0..30 * depth() {
+        tally.one("histories");
         let mut disk = SimDisk::new(seed ^ round);
         let mut model = crate::model::Model::default();
         let mut label = format!("seed={seed} round={round}");
@@ -333,6 +342,7 @@ fn p01_confirmed_blocks_survive_many_lives_of_faults_and_crashes() {
                 }
                 _ => {
                     let mut images = world.disk.crash_images(6);
+                    tally.one("images");
                     images.swap_remove(dice.index(images.len()))
                 }
             };

@@ -12,6 +12,7 @@ use posthaste_storage::{BodyBuilder, LogReader, Opened, Options, open};
 use crate::check::options;
 use crate::crash::Label;
 use crate::model::Model;
+use crate::tally::Tally;
 use crate::world::{World, script};
 use crate::{depth, seed};
 
@@ -114,6 +115,7 @@ fn p01_confirmed_blocks_survive_with_the_background_thread_at_work() {
     // The thread makes the order of calls a matter of luck, so the same seed can take another course; the promise holds in all.
     let seed = seed();
     let mut dice = Dice::new(seed);
+    let mut tally = Tally::of("crashes beside the background thread");
     for round in 0..15 * depth() {
         let label = format!("seed={seed} round={round}");
         let _label = Label(&label);
@@ -124,6 +126,7 @@ fn p01_confirmed_blocks_survive_with_the_background_thread_at_work() {
         assert!(result.is_ok() || world.disk.is_off(), "{result:?}");
         world.die();
         for disk in world.disk.crash_images(6) {
+            tally.one("images");
             let mut again = World::on(disk, Model::clone(&world.model()), 1);
             again.open().unwrap();
             again.read_all();

@@ -9,6 +9,7 @@ use crate::crash::{Case, Label, crash_everywhere};
 use crate::damage::{Verdict, examine};
 use crate::model::{Known, Model, Sizes};
 use crate::rot::{covered_bytes, quarantine};
+use crate::tally::Tally;
 use crate::world::{Step, World, script};
 use crate::{depth, seed};
 
@@ -167,6 +168,7 @@ fn p12_damage_beside_a_crash_costs_at_most_the_last_block() {
     // there, or the damage is reported; only the very last block can be taken for a torn one, as nothing came after it.
     let seed = seed();
     let mut dice = Dice::new(seed);
+    let mut tally = Tally::of("damage beside a crash");
     for round in 0..depth() {
         let mut world = World::new(seed + round);
         let steps = script(seed + round, 50);
@@ -189,6 +191,7 @@ fn p12_damage_beside_a_crash_costs_at_most_the_last_block() {
                 1 => drop(case.disk.stale_sector(path, sector).unwrap()),
                 _ => case.disk.flip_bit(path, sector * 4_096 + dice.below(4_096)).unwrap(),
             }
+            tally.one("images");
             if let Verdict::Opened(found) = examine(&case.disk, &case.model, options()) {
                 let last = case.model.log.len() as u64;
                 assert!(found.missing.iter().all(|known| known.index == last), "{found:?}");
