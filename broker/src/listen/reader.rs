@@ -44,6 +44,8 @@ pub(super) struct Reader<R> {
     outbox: Outbox,
     door: Door,
     seeds: HashMap<TargetId, Seed>,
+    /// Refusals of this turn.
+    refusals: BytesMut,
     items: Vec<Item>,
     chunk_bytes: usize,
     /// Since when the front of the buffer is an unfinished frame.
@@ -74,6 +76,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             outbox,
             door,
             seeds: HashMap::new(),
+            refusals: BytesMut::new(),
             items: Vec::new(),
             chunk_bytes: 0,
             unfinished: None,
@@ -277,6 +280,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     async fn hand_over(&mut self) -> Result<(), Ended> {
+        self.tell_refusals();
         if self.items.is_empty() {
             return Ok(());
         }
@@ -300,15 +304,19 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    fn refuse(&self, channel: u16, corr: u64, reply: ErrorReply) {
-        self.reply(channel, corr, &Response::Error(reply));
+    /// Says no. Refusals of one turn leave together, however many they are.
+    fn refuse(&mut self, channel: u16, corr: u64, reply: ErrorReply) {
+        Response::Error(reply).encode(channel, corr, &mut self.refusals);
     }
 
-    fn reply(&self, channel: u16, corr: u64, response: &Response) {
-        let mut out = BytesMut::new();
-        response.encode(channel, corr, &mut out);
-        if self.outbox.send(vec![out.freeze()]).is_err() {
-            tracing::debug!(connection = self.connection, "no room for a reply");
+    fn tell_refusals(&mut self) {
+        if self.refusals.is_empty() {
+            return;
+        }
+        if self.outbox.send(vec![self.refusals.split().freeze()]).is_err() {
+            // What cannot be told must not be left out: the connection ends.
+            tracing::debug!(connection = self.connection, "no room for a refusal");
+            self.outbox.abandon();
         }
     }
 }
