@@ -159,6 +159,8 @@ impl Borrow<str> for GroupName {
 /// A name is near if a quarter of it and one more byte, at most, has to be changed.
 pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     const NEAREST_MAX: usize = 3;
+    // LIMIT: of comparing letters, so that a search among long names costs less than a millisecond.
+    const STEPS_MAX: usize = 200_000;
     if wanted.len() > NAME_BYTES_MAX as usize {
         return Vec::new();
     }
@@ -166,8 +168,9 @@ pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<St
     let within = 1 + wanted.len() / 4;
     let mut row = Vec::new();
     let mut found: Vec<(usize, &str)> = Vec::new();
+    let mut steps = STEPS_MAX;
     for name in names {
-        let away = edits(wanted.as_bytes(), name.as_bytes(), within, &mut row);
+        let away = edits(wanted.as_bytes(), name.as_bytes(), within, &mut row, &mut steps);
         let Some(away) = away.filter(|away| *away < wanted.len().max(name.len())) else {
             continue;
         };
@@ -180,8 +183,15 @@ pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<St
     found.into_iter().map(|(_, name)| name.to_owned()).collect()
 }
 
-/// How many bytes to insert, remove or replace, if that is at most `within`. `row` is scratch.
-fn edits(wanted: &[u8], name: &[u8], within: usize, row: &mut Vec<usize>) -> Option<usize> {
+/// How many bytes to insert, remove or replace, if that is at most `within` and `steps` suffice.
+/// `row` is scratch.
+fn edits(
+    wanted: &[u8],
+    name: &[u8],
+    within: usize,
+    row: &mut Vec<usize>,
+    steps: &mut usize,
+) -> Option<usize> {
     if wanted.len().abs_diff(name.len()) > within {
         return None;
     }
@@ -189,6 +199,7 @@ fn edits(wanted: &[u8], name: &[u8], within: usize, row: &mut Vec<usize>) -> Opt
     row.clear();
     row.extend(0..=name.len());
     for (index, byte) in wanted.iter().enumerate() {
+        *steps = steps.checked_sub(name.len())?;
         let mut diagonal = index;
         let mut left = index + 1;
         let mut least = left;
@@ -262,5 +273,9 @@ mod tests {
         assert!(nearest("x", ["y"].into_iter()).is_empty());
         assert!(nearest("", names.into_iter()).is_empty());
         assert!(nearest(&"o".repeat(10_000), names.into_iter()).is_empty());
+        // Among very many long names that are all alike the search gives up, with what it has.
+        let alike = vec!["o".repeat(199); 100_000];
+        let near = nearest(&"o".repeat(200), alike.iter().map(String::as_str));
+        assert_eq!(near.len(), 3);
     }
 }

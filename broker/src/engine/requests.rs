@@ -202,15 +202,9 @@ impl Core {
 
     fn list(&mut self, asked: Asked, after: Option<&Name>, limit: u32, now: Now) {
         let limit = limit.clamp(1, LIST_MAX) as usize;
-        let (mut items, mut more) = self.shard.list(after, limit, now.wall_ms);
-        let mut meta_bytes = 0;
-        let fitting = items.iter().take_while(|item| {
-            meta_bytes += item.meta_bytes();
-            meta_bytes <= ANSWER_META_BYTES
-        });
-        let fitting = fitting.count().max(1);
-        more |= fitting < items.len();
-        items.truncate(fitting);
+        // No more is put together than goes into the answer: lists are cheap to ask for.
+        let (mut items, more) =
+            self.shard.list_within(after, limit, ANSWER_META_BYTES, now.wall_ms);
         for item in &mut items {
             item.bytes = self.log.stream_bytes(item.id);
         }

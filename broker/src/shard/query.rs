@@ -25,12 +25,33 @@ impl Shard {
         limit: usize,
         now_ms: u64,
     ) -> (Vec<Description>, bool) {
+        self.list_within(after, limit, usize::MAX, now_ms)
+    }
+
+    /// [`Shard::list`] until the descriptions have so many bytes; the first is always there.
+    #[must_use]
+    pub fn list_within(
+        &self,
+        after: Option<&Name>,
+        limit: usize,
+        meta_bytes: usize,
+        now_ms: u64,
+    ) -> (Vec<Description>, bool) {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut behind = self.names.range::<Name, _>((after, Bound::Unbounded));
-        let ids = behind.by_ref().take(limit);
-        let streams = ids.filter_map(|(_, id)| self.streams.get(id));
-        let list = streams.map(|stream| self.description(stream, now_ms)).collect();
-        (list, behind.next().is_some())
+        let (mut list, mut bytes) = (Vec::new(), 0_usize);
+        let ids = self.names.range::<Name, _>((after, Bound::Unbounded));
+        for stream in ids.filter_map(|(_, id)| self.streams.get(id)) {
+            if list.len() == limit {
+                return (list, true);
+            }
+            let description = self.description(stream, now_ms);
+            bytes = bytes.saturating_add(description.meta_bytes());
+            if bytes > meta_bytes && !list.is_empty() {
+                return (list, true);
+            }
+            list.push(description);
+        }
+        (list, false)
     }
 
     fn description(&self, stream: &Stream, now_ms: u64) -> Description {

@@ -275,3 +275,22 @@ fn the_age_of_the_oldest_open_message_is_told() {
     desk.settle(delivery, Outcome::Ack);
     assert_eq!(desk.info("q").oldest_ms, 0);
 }
+
+#[test]
+fn a_list_ends_where_its_answer_is_full() {
+    let mut desk = Desk::new();
+    for topic in ["a", "b", "c"] {
+        desk.topic(topic, &Settings::default());
+        for n in 0..100 {
+            desk.group(topic, &format!("g{n}"), Place::Latest);
+        }
+    }
+    let all = desk.shard.list(None, 10, 0).0;
+    let two: usize = all[..2].iter().map(|item| item.meta_bytes()).sum();
+    let (some, more) = desk.shard.list_within(None, 10, two, 0);
+    assert_eq!((some.len(), more), (2, true));
+    let (rest, more) = desk.shard.list_within(Some(&some[1].name), 10, two, 0);
+    assert_eq!((rest.len(), more), (1, false));
+    assert_eq!(desk.shard.list_within(None, 10, 1, 0).0.len(), 1, "there is always a first");
+    assert_eq!(desk.shard.list(None, 2, 0).0.len(), 2);
+}

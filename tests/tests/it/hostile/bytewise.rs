@@ -64,6 +64,8 @@ once_more! {
         text_of_a_stranger_is_escaped_where_people_read_it
     ;
     resources:
+        thousands_of_refusals_at_once_are_all_told
+        a_search_for_near_names_holds_nobody_up
         credit_cannot_overflow
         settles_of_others_unknown_and_absurd_ranges_change_nothing
         channels_have_a_limit_and_one_consumer_each

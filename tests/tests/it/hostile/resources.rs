@@ -1,9 +1,9 @@
 //! Clients that take more than their share: credit, channels, sockets they do not read.
 
 use super::Arena;
-use posthaste_protocol::request::{Consume, Credit, Held, Kind, Outcome, Settle};
+use posthaste_protocol::request::{Consume, Credit, Held, Kind, Outcome, Settings, Settle};
 use posthaste_protocol::{ErrorCode, Request, Response};
-use posthaste_tests::raw::{batch, consume};
+use posthaste_tests::raw::{batch, consume, encode, name};
 use posthaste_tests::{Raw, eventually};
 
 #[test]
@@ -133,5 +133,53 @@ pub(super) fn a_deleted_queue_refuses_publishes_by_its_number() {
     raw.declare(Kind::Queue, "gone");
     let number = raw.publish(target, batch("gone", &[b"x"]));
     assert_eq!(raw.outcome(number), Err(ErrorCode::NotFound), "numbers are never reused");
+    arena.finish();
+}
+
+#[test]
+pub(super) fn thousands_of_refusals_at_once_are_all_told() {
+    const PUBLISHES: u64 = 5_000;
+    let arena = Arena::new();
+    let mut raw = arena.greet();
+    let request = Request::Publish { target: 99, durability: 0, batch: batch("gone", &[b"x"]) };
+    let frames: Vec<u8> =
+        (1..=PUBLISHES).flat_map(|number| encode(0, number, &request).to_vec()).collect();
+    raw.send(&frames);
+    for number in 1..=PUBLISHES {
+        assert_eq!(raw.outcome(number), Err(ErrorCode::NotFound), "of publish {number}");
+    }
+    arena.finish();
+}
+
+#[test]
+pub(super) fn a_search_for_near_names_holds_nobody_up() {
+    let arena = Arena::new();
+    let mut raw = arena.greet();
+    // Names as long as they may be, near to each other and to what is looked for.
+    let alike = |n: u32| name(&format!("{}-{n:03}", "x".repeat(196)));
+    let asked: Vec<u64> = (0..400)
+        .map(|n| {
+            let (name, settings) = (alike(n), Settings::default());
+            raw.request(0, &Request::Declare { kind: Kind::Queue, name, settings })
+        })
+        .collect();
+    for corr in asked {
+        assert!(matches!(raw.answer(corr), Response::Declared { .. }));
+    }
+    let begun = std::time::Instant::now();
+    let describe = Request::Describe { name: name(&format!("{}y-zzz", "x".repeat(195))) };
+    let frames: Vec<u8> =
+        (0..200).flat_map(|n| encode(0, (1 << 40) + n, &describe).to_vec()).collect();
+    raw.send(&frames);
+    arena.let_the_victim_work();
+    for n in 0..200 {
+        match raw.answer((1 << 40) + n) {
+            Response::Error(reply) => {
+                assert!(matches!(reply.code, ErrorCode::NotFound | ErrorCode::Busy));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    println!("200 searches in {:?}", begun.elapsed());
     arena.finish();
 }
