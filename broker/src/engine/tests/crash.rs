@@ -102,6 +102,37 @@ fn p35_a_crash_inside_recovery_changes_nothing() {
 }
 
 #[test]
+fn p35_two_crashes_inside_recovery_change_nothing() {
+    let (seed, depth) = (from_env("SEED", 4), from_env("POSTHASTE_DEPTH", 1));
+    println!("SEED={seed} POSTHASTE_DEPTH={depth}");
+    let changes = changes_of_a_whole_life(seed);
+    let step = usize::try_from((97 / depth).max(1)).expect("small");
+    let mut images = 0;
+    for change in (3..=changes).step_by(step) {
+        let disk = SimDisk::new(seed.wrapping_mul(1_000_003).wrapping_add(change));
+        disk.crash_at(change);
+        let (history, _) = live(&disk);
+        let image = disk.crash_images(1).remove(0);
+        let once = check(&image.restart(), START, &history);
+        for (first, second) in
+            (1..=9).flat_map(|first| [1, 2, 3, 5, 8].map(|second| (first, second)))
+        {
+            let _at = At(format!("change {change}, first {first}, second {second}"));
+            let nested = image.restart();
+            nested.crash_at(first);
+            drop(Rig::open(&nested, START));
+            let again = nested.crash_images(2).pop().expect("a survivor");
+            again.crash_at(second);
+            drop(Rig::open(&again, START));
+            let survivor = again.crash_images(2).pop().expect("a survivor");
+            assert_eq!(check(&survivor, START, &history), once);
+            images += 1;
+        }
+    }
+    println!("{changes} crash points, {images} images after two crashes inside recovery");
+}
+
+#[test]
 fn p07_nothing_is_confirmed_after_a_sync_has_failed() {
     let seed = from_env("SEED", 3);
     println!("SEED={seed}");

@@ -39,6 +39,8 @@ pub(super) struct Stage<'a> {
     pub(super) now_ms: u64,
     pub(super) wall_ms: u64,
     pub(super) operations: &'a mut u64,
+    /// Wires that their clients have given up, with bytes still under way.
+    pub(super) ghosts: &'a mut Vec<Wire>,
     /// Nothing new is begun; everything is brought to its end.
     pub(super) is_healing: bool,
     /// And what was published has been answered.
@@ -163,7 +165,11 @@ impl Client {
         let Some(line) = &self.line else { return };
         let is_silent = stage.now_ms >= line.heard_ms + SILENCE_MS;
         if is_over || is_silent {
-            line.wire.cut();
+            if !is_over && stage.dice.one_in(2) {
+                stage.ghosts.push(line.wire.clone());
+            } else {
+                line.wire.cut();
+            }
             let rest_ms = stage.dice.below(20);
             self.hang_up(rest_ms, stage);
         }

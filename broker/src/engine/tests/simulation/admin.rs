@@ -215,6 +215,15 @@ impl Admin {
                 self.on_dead(place, &items, total, stage);
             }
             (Doing::Look, _) => {}
+            // It was deleted late, by a request that nobody waits for any more.
+            (Doing::Count(target), Response::Error(_)) => {
+                if !stage.history.targets[target].may_be_gone {
+                    let what = format!("{} was declared and is gone", TARGETS[target].name);
+                    stage.history.broken("lost", what);
+                }
+                self.declared[target] = false;
+                self.findings = Findings::default();
+            }
             // Refused for now, as when the disk is full.
             (_, Response::Error(_)) => self.not_before_ms = stage.now_ms + 50,
             (doing, other) => {

@@ -72,7 +72,7 @@ impl History {
                 self.let_go(*to);
             }
             Event::Ended { .. } => self.on_ended(),
-            Event::Disturbed { target, .. } => self.on_disturbed(*target),
+            Event::Disturbed { target, what } => self.on_disturbed(*target, *what == "delete"),
             Event::Calm { target } => {
                 let state = &mut self.targets[*target];
                 state.disturbances = state.disturbances.saturating_sub(1);
@@ -81,7 +81,9 @@ impl History {
                 if self.gone.contains_key(number) {
                     self.broken("resurrected", format!("number {number} was deleted and is back"));
                 }
-                self.targets[*target].number = Some(*number);
+                let state = &mut self.targets[*target];
+                state.number = Some(*number);
+                state.may_be_gone &= state.disturbances > 0;
             }
             Event::Deleted { target, number } => {
                 self.gone.insert(*number, self.events);
@@ -248,8 +250,9 @@ impl History {
         }
     }
 
-    fn on_disturbed(&mut self, target: Target) {
+    fn on_disturbed(&mut self, target: Target, is_delete: bool) {
         let state = &mut self.targets[target];
+        state.may_be_gone |= is_delete;
         state.disturbances += 1;
         state.was_disturbed = true;
         let batches = self.batches.iter().filter(|batch| batch.target == target);

@@ -203,6 +203,8 @@ pub(super) struct TargetState {
     /// Requests under way that may take or bring back messages.
     pub(super) disturbances: u32,
     pub(super) was_disturbed: bool,
+    /// A delete may be under way, or done without an answer.
+    pub(super) may_be_gone: bool,
     pub(super) number: Option<u32>,
 }
 

@@ -15,6 +15,7 @@ mod faults;
 mod history;
 mod network;
 mod observer;
+mod proofs;
 mod publisher;
 mod runs;
 mod scene;

@@ -129,6 +129,11 @@ impl Wire {
         self.state().is_silent = true;
     }
 
+    /// What was under way moves again, though its client has given up.
+    pub(super) fn haunt(&self) {
+        self.state().is_silent = false;
+    }
+
     /// Whether the client can see that it is over: a reset, or the broker's end behind the last byte.
     pub(super) fn is_over(&self) -> bool {
         let state = self.state();

@@ -117,7 +117,8 @@ impl Publisher {
     }
 
     fn publish(&mut self, target: Target, number: u32, producer: u32, stage: &mut Stage<'_>) {
-        let count = 1 + u32::try_from(stage.dice.below(5)).expect("small");
+        let most = if stage.dice.one_in(20) { 30 } else { 5 };
+        let count = 1 + u32::try_from(stage.dice.below(most)).expect("small");
         let first = u32::try_from(stage.history.messages.len()).expect("a short history");
         let batch = u32::try_from(stage.history.batches.len()).expect("a short history");
         let is_delayed = stage.dice.one_in(12);

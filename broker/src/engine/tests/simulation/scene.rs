@@ -26,6 +26,7 @@ pub(super) struct Scene {
     lease_ms: u32,
     retry_max_ms: u32,
     max_messages: Option<u64>,
+    retain_ms: Option<u64>,
 }
 
 pub(super) const TARGETS: [Scene; 4] = [
@@ -36,6 +37,7 @@ pub(super) const TARGETS: [Scene; 4] = [
         lease_ms: 1_500,
         retry_max_ms: 200,
         max_messages: None,
+        retain_ms: None,
     },
     Scene {
         name: "jobs",
@@ -44,6 +46,7 @@ pub(super) const TARGETS: [Scene; 4] = [
         lease_ms: 500,
         retry_max_ms: 50,
         max_messages: None,
+        retain_ms: None,
     },
     Scene {
         name: "scratch",
@@ -52,6 +55,7 @@ pub(super) const TARGETS: [Scene; 4] = [
         lease_ms: 700,
         retry_max_ms: 20,
         max_messages: Some(60),
+        retain_ms: None,
     },
     Scene {
         name: "events",
@@ -60,6 +64,7 @@ pub(super) const TARGETS: [Scene; 4] = [
         lease_ms: 800,
         retry_max_ms: 100,
         max_messages: None,
+        retain_ms: None,
     },
 ];
 
@@ -96,6 +101,7 @@ impl Scene {
             retry_min_ms: Some(1),
             retry_max_ms: Some(self.retry_max_ms),
             max_messages: self.max_messages,
+            retain_ms: self.retain_ms,
             ..Settings::default()
         }
     }
@@ -123,9 +129,9 @@ pub(super) fn options() -> Options {
         segment_bytes_max: 64 << 10,
         spares: 3,
         reserve_bytes: 0,
-        tail_cache_bytes: 48 << 10,
-        block_bytes_max: 32 << 10,
-        checkpoint_log_bytes: 192 << 10,
+        tail_cache_bytes: 16 << 10,
+        block_bytes_max: 48 << 10,
+        checkpoint_log_bytes: 24 << 10,
         background: false,
         prewrite: false,
         seed: Some(7),

@@ -5,7 +5,7 @@ use super::actor::{Client, Role, Stage};
 use super::admin::Admin;
 use super::broker::{Life, runtime};
 use super::consumer::Consumer;
-use super::faults::{Plan, failing, strikes, survivor, unreadable};
+use super::faults::{Plan, failing, survivor};
 use super::history::{Event, History};
 use super::network::{Tap, Wire};
 use super::observer::Observer;
@@ -21,10 +21,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
+mod strikes;
+
 /// Simulated time in which everything has to come to rest once the faults have ended.
 const REST_MS: u64 = 60_000;
-/// Simulated time in which an orderly stop has to end.
-const STOP_MS: u64 = 30_000;
 /// Deaths one after the other, before anything else may happen.
 const NESTED_MAX: u32 = 3;
 
@@ -63,6 +63,7 @@ pub(super) struct World {
     tap: Tap,
     observer: Observer,
     clients: Vec<Client>,
+    ghosts: Vec<Wire>,
     wires: u32,
     healed_ms: Option<u64>,
     full_until_ms: u64,
@@ -105,6 +106,7 @@ pub(super) fn run(seed: u64, operations_max: u64, mode: Mode) -> World {
         tap: Tap::default(),
         observer: Observer::default(),
         clients: clients(),
+        ghosts: Vec::new(),
         wires: 0,
         healed_ms: None,
         full_until_ms: 0,
@@ -235,10 +237,16 @@ impl World {
         }
         self.history.note(Event::Ended { at_ms: now_ms });
         self.observer = Observer::default();
+        for ghost in self.ghosts.drain(..) {
+            ghost.cut();
+        }
         let full = self.full_until_ms;
         self.disk = survivor(&self.disk, &mut self.dice);
         if full > 0 {
-            self.full_until_ms = 0;
+            // It may still be full when the broker starts again.
+            let is_full = self.healed_ms.is_none() && self.dice.one_in(2);
+            self.full_until_ms = if is_full { full } else { 0 };
+            self.disk.set_capacity(is_full.then_some(0));
         }
         // Some starts do not come to their end either.
         if self.healed_ms.is_none()
@@ -249,6 +257,11 @@ impl World {
             self.nested += 1;
             let changes = self.disk.changes() + 1 + self.dice.below(30);
             self.disk.crash_at(changes);
+        }
+        if self.healed_ms.is_none() && self.plan.failing > 0 && self.dice.one_in(8) {
+            let (fault, what) = failing(&mut self.dice);
+            self.disk.fail(fault);
+            self.fault(now_ms, what);
         }
     }
 
@@ -265,6 +278,7 @@ impl World {
             now_ms,
             wall_ms: EPOCH_MS + now_ms,
             operations: &mut self.operations,
+            ghosts: &mut self.ghosts,
             is_healing: self.healed_ms.is_some(),
             is_answered,
         };
@@ -332,114 +346,15 @@ impl World {
             let (there, back) = (some(), some());
             line.wire.carry(there, back);
         }
-    }
-
-    /// `false`: the broker is dead now.
-    async fn strike(&mut self, life: &Life, now_ms: u64) -> bool {
-        let plan = self.plan.clone();
-        let dice = &mut self.dice;
-        if strikes(dice, plan.power) {
-            let changes = self.disk.changes() + 1 + dice.below(40);
-            self.disk.crash_at(changes);
-        }
-        if strikes(dice, plan.kill) {
-            self.fault(now_ms, "the process is killed");
-            return false;
-        }
-        if strikes(dice, plan.failing) {
-            let (fault, what) = failing(dice);
-            self.disk.fail(fault);
-            self.fault(now_ms, what);
-        }
-        self.strike_disk(life, now_ms);
-        self.strike_wires(now_ms);
-        self.strike_time(now_ms).await;
-        if self.is_stopping.is_none() && strikes(&mut self.dice, plan.stop) {
-            self.fault(now_ms, "an orderly stop");
-            self.is_stopping = Some(now_ms);
-            life.pace.stall(Instant::now());
-            life.stop();
-        }
-        if self.is_stopping.is_some_and(|since| now_ms > since + STOP_MS) {
-            self.history.broken("unseen", "an orderly stop does not end".into());
-        }
-        true
-    }
-
-    fn strike_disk(&mut self, life: &Life, now_ms: u64) {
-        let plan = self.plan.clone();
-        if strikes(&mut self.dice, plan.unreadable) {
-            let fault = unreadable(&mut self.dice);
-            self.disk.fail(fault);
-            self.fault(now_ms, "reads fail");
-        }
-        if self.full_until_ms > 0 && now_ms >= self.full_until_ms {
-            self.full_until_ms = 0;
-            self.disk.set_capacity(None);
-            self.fault(now_ms, "there is space again");
-        }
-        if self.full_until_ms == 0 && strikes(&mut self.dice, plan.full) {
-            self.full_until_ms = now_ms + 1 + self.dice.below(3_000);
-            let bytes = self.dice.below(128 << 10);
-            self.disk.set_capacity(Some(bytes));
-            self.fault(now_ms, "the disk is full");
-        }
-        if strikes(&mut self.dice, plan.stall) && self.is_stopping.is_none() {
-            let ms = if self.dice.one_in(4) { 20_000 } else { self.dice.below(2_000) };
-            life.pace.stall(Instant::now() + Duration::from_millis(ms));
-            self.fault(now_ms, format!("the disk stalls for {ms} ms"));
-        }
-    }
-
-    fn strike_wires(&mut self, now_ms: u64) {
-        let plan = self.plan.clone();
-        let index = self.dice.index(self.clients.len());
-        if strikes(&mut self.dice, plan.cut)
-            && let Some(line) = &self.clients[index].line
-        {
-            // Some of what is under way arrives before; in order, the client may leave politely.
-            let (there, back) = (self.dice.index(4_000), self.dice.index(4_000));
-            line.wire.carry(there, back);
-            if self.dice.one_in(3) {
-                line.wire.close();
-            } else {
-                line.wire.cut();
+        if !self.ghosts.is_empty() {
+            let index = self.dice.index(self.ghosts.len());
+            let ghost = &self.ghosts[index];
+            ghost.haunt();
+            ghost.carry(self.dice.index(400), usize::MAX);
+            if self.dice.one_in(8) {
+                ghost.cut();
+                self.ghosts.swap_remove(index);
             }
-            let what = format!("wire {} is cut", line.number());
-            let rest_ms = self.dice.below(200);
-            self.with(index, now_ms, |client, stage| client.hang_up(rest_ms, stage));
-            self.fault(now_ms, what);
-        }
-        let index = self.dice.index(self.clients.len());
-        if strikes(&mut self.dice, plan.silence)
-            && let Some(line) = &self.clients[index].line
-        {
-            line.wire.silence();
-            let what = format!("wire {} is silent", line.number());
-            self.fault(now_ms, what);
-        }
-        if strikes(&mut self.dice, plan.slow) {
-            self.slow_until_ms = now_ms + self.dice.below(300);
-        }
-    }
-
-    async fn strike_time(&mut self, now_ms: u64) {
-        const YEAR_MS: u64 = 365 * 86_400_000;
-        let plan = self.plan.clone();
-        if strikes(&mut self.dice, plan.jump) {
-            let most = if self.dice.one_in(2) { 10 * YEAR_MS } else { 100_000 };
-            let size = 1 + self.dice.below(most);
-            self.wall_base_ms = match self.dice.one_in(2) {
-                true => self.wall_base_ms + size,
-                false => self.wall_base_ms.saturating_sub(size),
-            };
-            self.fault(now_ms, format!("the wall clock jumps by up to {size} ms"));
-        }
-        if strikes(&mut self.dice, plan.pause) && self.is_stopping.is_none() {
-            let most = if self.dice.one_in(2) { 3_000 } else { 60_000 };
-            let ms = 1 + self.dice.below(most);
-            self.fault(now_ms, format!("a pause of {ms} ms"));
-            tokio::time::advance(Duration::from_millis(ms)).await;
         }
     }
 
