@@ -14,6 +14,7 @@ use posthaste_storage::disk::{Disk, RealDisk, SimDisk};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,7 @@ pub(crate) struct Running {
     pub(crate) report: RecoveryReport,
     pub(crate) summary: String,
     health: watch::Receiver<Health>,
+    is_stalled: Arc<AtomicBool>,
     stop: CancellationToken,
 }
 
@@ -75,6 +77,7 @@ impl Running {
         let (driver, sender) = Driver::new(ready, clock, handles, stop.clone())
             .map_err(|error| StartError::System(error.to_string()))?;
         let door = Door::new(config.limits.clone(), report.store, sender, directory);
+        let is_stalled = driver.is_stalled();
         let (health_sender, health) = watch::channel(Health::Running);
         tokio::spawn(async move {
             let ended = match driver.run().await {
@@ -83,11 +86,16 @@ impl Running {
             };
             health_sender.send_replace(ended);
         });
-        Ok(Running { door, report, summary, health, stop })
+        Ok(Running { door, report, summary, health, is_stalled, stop })
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
+    }
+
+    /// Whether the disk takes nothing at the moment.
+    pub(crate) fn is_stalled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_stalled)
     }
 
     /// Orderly stop; returns when state and log are sealed and every connection is closed.

@@ -37,7 +37,7 @@ impl Broker {
         };
         let running = Running::start(&config, Some(handles)).await?;
         if let Some(http) = &http {
-            http.serve_health(running.health());
+            http.serve_health(running.health(), running.is_stalled());
         }
         running.door.listen(listener);
         Ok(Broker { running, http, local_addr })

@@ -201,7 +201,8 @@ fn prewrite(store: &Store) {
             spare.is_written = is_written;
             store.slots.put_back(spare);
         }
-        Err(error) if error.is_no_space() => store.slots.put_back(spare),
+        // What of it is on the disk, nobody knows: it is made ready again before it is used.
+        Err(error) if error.is_no_space() => store.slots.retire_spare(spare),
         Err(error) => store.poison.set(error),
     }
 }

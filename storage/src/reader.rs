@@ -31,6 +31,8 @@ pub struct Space {
     pub log_bytes: u64,
     /// False while what is left is kept for acknowledgements.
     pub publishes_allowed: bool,
+    /// A commit waits for room; it goes on by itself when there is some.
+    pub is_waited_for: bool,
 }
 
 impl LogReader {
@@ -127,7 +129,8 @@ impl LogReader {
     #[must_use]
     pub fn space(&self) -> Space {
         let (free_bytes, log_bytes, publishes_allowed) = self.store().slots.space();
-        Space { free_bytes, log_bytes, publishes_allowed }
+        let is_waited_for = self.store().slots.is_waited_for();
+        Space { free_bytes, log_bytes, publishes_allowed, is_waited_for }
     }
 
     /// Where a run of one segment is. The segment in the answer keeps the file from being used again.

@@ -16,6 +16,7 @@ use crate::locks::lock;
 use crate::mutant::mutant;
 use crate::options::Options;
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentId, slot_name};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex};
 
 /// LIMIT: segments that publishes leave for acknowledgements, and for the next start, on a full disk.
@@ -76,6 +77,8 @@ pub(crate) struct Slots {
     options: Options,
     state: Mutex<State>,
     wake: Condvar,
+    /// A commit waits for a segment, and there is no room for one.
+    is_waited_for: AtomicBool,
 }
 
 /// What is known of the files at the start.
@@ -106,7 +109,15 @@ impl Slots {
             is_stopping: false,
             is_woken: false,
         };
-        Self { disk, log_dir, store, options, state: Mutex::new(state), wake: Condvar::new() }
+        Self {
+            disk,
+            log_dir,
+            store,
+            options,
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            is_waited_for: AtomicBool::new(false),
+        }
     }
 
     /// A spare with a sequence number above `after_seq`, made now if none is ready.
@@ -156,7 +167,8 @@ impl Slots {
         lock(&self.state).dead.push_back(dead);
     }
 
-    fn retire_spare(&self, spare: Spare) {
+    /// Takes back a spare that cannot be used as it is.
+    pub(crate) fn retire_spare(&self, spare: Spare) {
         let id = spare.segment.id;
         self.retire(DeadSlot {
             slot: id.slot,
@@ -342,6 +354,15 @@ impl Slots {
         }
     }
 
+    /// Notes that a commit waits for room, or does not any more.
+    pub(crate) fn set_waited_for(&self, is_waited_for: bool) {
+        self.is_waited_for.store(is_waited_for, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.is_waited_for.load(Ordering::Relaxed)
+    }
+
     /// Free bytes, bytes of all segment files, and whether publishes leave enough for acknowledgements.
     pub(crate) fn space(&self) -> (u64, u64, bool) {
         let free = self.free_bytes(false);
@@ -349,7 +370,9 @@ impl Slots {
         let usable = free.saturating_sub(self.options.reserve_bytes);
         let segments = (state.ready.len() + state.dead.len()) as u64
             + usable / u64::from(self.options.segment_bytes);
-        (free, state.log_bytes, segments > KEPT_FOR_ACKS || mutant("reserve-ignored"))
+        // What the system calls free may not be to be had: a quota, or nothing left below the file system.
+        let is_enough = segments > KEPT_FOR_ACKS && !self.is_waited_for();
+        (free, state.log_bytes, is_enough || mutant("reserve-ignored"))
     }
 
     /// Sets the size of new files by what is being written: a segment should last for seconds.

@@ -73,6 +73,10 @@ impl Poison {
         lock(&self.cause).get_or_insert(cause);
     }
 
+    pub(crate) fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
+    }
+
     pub(crate) fn check(&self) -> Result<(), StorageError> {
         if self.is_set.load(Ordering::Acquire) {
             return Err(lock(&self.cause).take().unwrap_or(StorageError::Poisoned));

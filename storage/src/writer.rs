@@ -110,11 +110,7 @@ impl LogWriter {
     /// *Errors*: [`StorageError::NoSpace`] from before anything was written, and [`StorageError::TooLarge`], leave the log as
     /// it was. All others are final: whether the block is there is decided by the next start.
     pub fn commit(&mut self, time_ms: u64, body: Body) -> Result<Arc<Block>, StorageError> {
-        self.store().poison.check()?;
-        self.check_size(&body)?;
-        if !self.has_room(body.len(), body.runs.len()) {
-            self.roll()?;
-        }
+        self.make_room(&body)?;
         let lsn = self.here();
         let mut header = BlockHeader {
             flags: 0,
@@ -144,6 +140,13 @@ impl LogWriter {
         let block = Arc::new(Block::new(&header, body.bytes, body.runs, body.memory));
         self.footer_bytes = self.running.store.publish(&block);
         Ok(block)
+    }
+
+    /// Sees to it that the body fits behind the end of the log. Refusals for lack of space leave all as it was.
+    fn make_room(&mut self, body: &Body) -> Result<(), StorageError> {
+        self.store().poison.check()?;
+        self.check_size(body)?;
+        if self.has_room(body.len(), body.runs.len()) { Ok(()) } else { self.roll() }
     }
 
     /// Writes a block without entries, so that the last real one has a later witness. Nothing to do if it has one. At the end of

@@ -12,6 +12,7 @@ use posthaste_protocol::mutant;
 use posthaste_storage::{Block, LogKeeper, LogWriter, Lsn, StorageError};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,10 @@ const INPUTS_PER_TURN: usize = 64;
 const TICK: Duration = Duration::from_secs(1);
 /// A checkpoint is written this often if anything happened, however little.
 const CHECKPOINT_EVERY_MS: u64 = 300_000;
+/// A block that is not stored after this long: the disk stalls, or has no room.
+const STALL_MS: u64 = 800;
+/// How often a stop looks whether it waits for room on the disk in vain.
+const STOP_LOOKS: Duration = Duration::from_millis(200);
 /// Rest after a checkpoint failed.
 const CHECKPOINT_RETRY_MS: u64 = 10_000;
 
@@ -56,6 +61,9 @@ pub(crate) struct Driver {
     stop: CancellationToken,
     applied: Lsn,
     checkpoints: Checkpoints,
+    /// When the block under way was handed to the log, in monotonic milliseconds.
+    submitted_ms: Option<u64>,
+    is_stalled: Arc<AtomicBool>,
 }
 
 /// When the next checkpoint may start.
@@ -108,8 +116,15 @@ impl Driver {
             stop,
             applied,
             checkpoints: Checkpoints::default(),
+            submitted_ms: None,
+            is_stalled: Arc::default(),
         };
         Ok((driver, sender))
+    }
+
+    /// Whether the disk takes nothing at the moment. Nothing is lost and nothing is confirmed meanwhile.
+    pub(crate) fn is_stalled(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.is_stalled)
     }
 
     /// Runs until asked to stop, or until the log fails.
@@ -185,7 +200,10 @@ impl Driver {
         };
         let time_ms = now.wall_ms.max(self.core.shard().time_ms());
         match self.backstage.submit(time_ms, body) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.submitted_ms = Some(now.mono_ms);
+                Ok(())
+            }
             Err(_refused) => {
                 self.core.on_failure();
                 Err(EngineError::Log(StorageError::Poisoned))
@@ -195,6 +213,7 @@ impl Driver {
 
     fn on_committed(&mut self, done: Result<Arc<Block>, StorageError>) -> Result<(), EngineError> {
         let now = self.clock.now();
+        self.submitted_ms = None;
         let block = match done {
             Ok(block) => block,
             Err(error) => {
@@ -215,10 +234,27 @@ impl Driver {
 
     fn on_tick(&mut self) {
         let now = self.clock.now();
+        self.look_for_stalls(now);
         self.core.retain(&self.keeper, self.clock.age_ms(now));
         self.checkpoint_if_due(now);
         if let Some(handles) = &self.handles {
             self.core.publish_metrics(handles, now);
+        }
+    }
+
+    fn look_for_stalls(&self, now: Now) {
+        let is_stalled = self.submitted_ms.is_some_and(|since| now.mono_ms >= since + STALL_MS);
+        if self.is_stalled.swap(is_stalled, Ordering::Relaxed) == is_stalled {
+            return;
+        }
+        if is_stalled {
+            let space = self.core.log().space();
+            tracing::warn!(
+                free_bytes = space.free_bytes,
+                "the disk takes nothing; publishers wait"
+            );
+        } else {
+            tracing::info!("the disk goes on");
         }
     }
 
@@ -266,9 +302,12 @@ impl Driver {
             if self.core.is_quiet() {
                 break;
             }
-            match self.committed.recv().await {
-                Some(done) => self.on_committed(done)?,
-                None => return Err(EngineError::Log(StorageError::Poisoned)),
+            match tokio::time::timeout(STOP_LOOKS, self.committed.recv()).await {
+                Ok(Some(done)) => self.on_committed(done)?,
+                Ok(None) => return Err(EngineError::Log(StorageError::Poisoned)),
+                // Room may never come.
+                Err(_) if self.core.log().space().is_waited_for => break,
+                Err(_) => {}
             }
         }
         self.core.say_goodbye(&ErrorReply {
@@ -279,7 +318,13 @@ impl Driver {
         });
         let (state, floors) = (self.core.shard().checkpoint(), self.core.shard().floors());
         let (keeper, covered) = (self.keeper, self.applied);
-        let work = move || keeper.checkpoint(covered, &state, &floors).map(|_done| ());
+        let work = move || {
+            if let Err(error) = keeper.checkpoint(covered, &state, &floors) {
+                // A full disk must not keep the log from being closed.
+                tracing::error!(%error, "no checkpoint at the stop; the next start reads the log");
+            }
+            Ok(())
+        };
         self.backstage.seal(work).await
     }
 }

@@ -13,6 +13,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,14 +23,21 @@ use tokio::task::JoinHandle;
 #[derive(Debug)]
 pub(crate) struct Http {
     local_addr: SocketAddr,
-    health: Arc<OnceLock<watch::Receiver<Health>>>,
+    health: Arc<OnceLock<Watched>>,
     task: JoinHandle<()>,
 }
 
 #[derive(Clone)]
 struct Shared {
     metrics: PrometheusHandle,
-    health: Arc<OnceLock<watch::Receiver<Health>>>,
+    health: Arc<OnceLock<Watched>>,
+}
+
+/// What readiness follows: the engine, and whether its disk takes anything.
+#[derive(Debug)]
+struct Watched {
+    health: watch::Receiver<Health>,
+    is_stalled: Arc<AtomicBool>,
 }
 
 /// Serves from now on; not ready until [`Http::serve_health`].
@@ -61,8 +69,12 @@ impl Http {
     }
 
     /// The engine runs: readiness follows it from now on.
-    pub(crate) fn serve_health(&self, health: watch::Receiver<Health>) {
-        self.health.get_or_init(|| health);
+    pub(crate) fn serve_health(
+        &self,
+        health: watch::Receiver<Health>,
+        is_stalled: Arc<AtomicBool>,
+    ) {
+        self.health.get_or_init(|| Watched { health, is_stalled });
     }
 }
 
@@ -73,8 +85,13 @@ impl Drop for Http {
 }
 
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
-    match shared.health.get().map(|health| health.borrow().clone()) {
+    let is_stalled = |watched: &Watched| watched.is_stalled.load(Ordering::Relaxed);
+    let watched = shared.health.get();
+    match watched.map(|watched| watched.health.borrow().clone()) {
         None => (StatusCode::SERVICE_UNAVAILABLE, "recovering\n"),
+        Some(Health::Running) if watched.is_some_and(is_stalled) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "stalled: the disk takes nothing at the moment\n")
+        }
         Some(Health::Running) => (StatusCode::OK, "ready\n"),
         Some(Health::Stopped) => (StatusCode::SERVICE_UNAVAILABLE, "stopped\n"),
         Some(Health::Failed(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the log failed\n"),

@@ -1,4 +1,4 @@
-//! The log thread: takes one body, commits it, says so, takes the next.
+//! The log thread: takes one body, commits it, says so, takes the next. Where there is no room for a block, it waits for some.
 //!
 //! While one block is written and synced, the next is filled by the caller; one more may wait here. When nothing comes for a
 //! while, a beacon gives the last block a witness.
@@ -15,6 +15,8 @@ use crate::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sy
 use crate::sync::receive;
 use crate::sync::thread::{self, JoinHandle};
 
+/// How often a log that is out of space looks for some.
+const LOOK_FOR_SPACE: Duration = Duration::from_millis(100);
 /// How long the log is idle before a beacon.
 const BEACON_AFTER: Duration = Duration::from_millis(100);
 
@@ -84,8 +86,11 @@ fn run(
     mut on_done: impl FnMut(Result<Arc<Block>, StorageError>),
 ) -> Result<(), StorageError> {
     let mut is_idle = false;
+    let mut kept = None;
     loop {
-        let order = if is_idle {
+        let order = if let Some(order) = kept.take() {
+            order
+        } else if is_idle {
             orders.recv().map_err(RecvTimeoutError::from)
         } else {
             receive(orders, BEACON_AFTER)
@@ -93,6 +98,7 @@ fn run(
         match order {
             Ok(Order::Commit(time_ms, body)) => {
                 is_idle = false;
+                kept = wait_for_space(&mut writer, orders, &body);
                 on_done(writer.commit(time_ms, body));
             }
             Ok(Order::Seal) => return writer.seal(),
@@ -106,4 +112,38 @@ fn run(
             Err(RecvTimeoutError::Disconnected) => return Err(StorageError::Poisoned),
         }
     }
+}
+
+/// Waits while there is no room for a body, and somebody waits for it; what came meanwhile.
+fn wait_for_space(
+    writer: &mut LogWriter,
+    orders: &Receiver<Order>,
+    body: &Body,
+) -> Option<Result<Order, RecvTimeoutError>> {
+    let store = Arc::clone(&writer.running.store);
+    let mut kept = None;
+    let came = loop {
+        match writer.make_room(body) {
+            Err(error) if store.poison.is_set() => {
+                // The commit says so.
+                store.poison.set(error);
+                break kept;
+            }
+            Err(error) if error.is_no_space() => {}
+            _ => break kept,
+        }
+        store.slots.set_waited_for(true);
+        if kept.is_some() {
+            thread::sleep(LOOK_FOR_SPACE);
+            continue;
+        }
+        match receive(orders, LOOK_FOR_SPACE) {
+            Err(RecvTimeoutError::Timeout) => {}
+            // The next one waits, too.
+            Ok(Order::Commit(time_ms, body)) => kept = Some(Ok(Order::Commit(time_ms, body))),
+            ended => break Some(ended),
+        }
+    };
+    store.slots.set_waited_for(false);
+    came
 }

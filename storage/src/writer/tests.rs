@@ -296,3 +296,48 @@ fn space_that_was_never_written_is_zeroed_ahead_of_small_blocks_once() {
     writer.commit(1, body(3, 500)).unwrap();
     assert_eq!(u64::from(writer.written), 2 * ZEROS_AHEAD);
 }
+
+#[test]
+fn log_thread_without_space_waits_for_some_and_goes_on_by_itself() {
+    let disk = SimDisk::new(1);
+    let (handle, done, reader) = spawned(&disk);
+    disk.fail(Fault::new(Op::Allocate, Effect::Error(ErrorKind::StorageFull)).forever());
+    let mut blocks = 0;
+    let deadline = Instant::now() + SOON;
+    while !reader.space().is_waited_for {
+        assert!(Instant::now() < deadline, "it never runs out of space");
+        let submitted = handle.submit(1, body(blocks, 8_000));
+        match submitted.map(|()| done.recv_timeout(Duration::from_millis(50))) {
+            Ok(Ok(done)) => assert_eq!(done.unwrap().index, blocks + 1),
+            Ok(Err(_silent)) => assert!(!reader.space().publishes_allowed),
+            Err(refused) => panic!("{refused:?}"),
+        }
+        blocks += 1;
+    }
+    disk.heal();
+    assert_eq!(done.recv_timeout(SOON).unwrap().unwrap().index, blocks);
+    assert!(!reader.space().is_waited_for);
+    handle.shutdown().unwrap();
+    drop(reader);
+    let (found, report) = replay(&disk);
+    assert_eq!((found.len() as u64, report.clean), (blocks, true));
+}
+
+#[test]
+fn log_thread_that_waits_for_space_ends_when_nobody_waits_for_it() {
+    let disk = SimDisk::new(1);
+    let (handle, done, reader) = spawned(&disk);
+    disk.fail(Fault::new(Op::Allocate, Effect::Error(ErrorKind::StorageFull)).forever());
+    let mut blocks = 0;
+    while !reader.space().is_waited_for {
+        handle.submit(1, body(blocks, 8_000)).unwrap();
+        blocks += u64::from(done.recv_timeout(Duration::from_millis(300)).is_ok());
+    }
+    handle.shutdown().unwrap();
+    let last = done.recv_timeout(SOON).unwrap();
+    assert!(matches!(&last, Err(error) if error.is_no_space()), "{last:?}");
+    drop(reader);
+    disk.heal();
+    let (found, report) = replay(&disk);
+    assert_eq!((found.len() as u64, report.clean), (blocks, true));
+}
