@@ -9,6 +9,7 @@ pub mod broker;
 pub mod checking;
 pub mod craft;
 pub mod history;
+pub mod http;
 pub mod random;
 pub mod raw;
 pub mod scratch;

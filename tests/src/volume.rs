@@ -165,13 +165,20 @@ impl Volume {
         made.is_ok() && std::fs::remove_file(&probe).is_ok()
     }
 
-    /// Free bytes.
+    /// Takes all the room that is left but so many bytes.
     ///
     /// # Panics
-    /// When the system does not say.
-    pub fn free_bytes(&self) -> u64 {
-        let stat = rustix::fs::statvfs(&self.at).expect("the volume is mounted");
-        stat.f_bavail * stat.f_frsize
+    /// When the system does not allow it.
+    pub fn fill(&self, but: u64) {
+        fill(&self.at, but);
+    }
+
+    /// Gives the room back.
+    ///
+    /// # Panics
+    /// When it was not taken.
+    pub fn empty(&self) {
+        std::fs::remove_file(self.at.join(BALLAST)).expect("there is a ballast");
     }
 }
 
@@ -219,14 +226,7 @@ impl SmallDisk {
     /// # Panics
     /// When the system does not allow it.
     pub fn fill(&self, but: u64) {
-        let stat = rustix::fs::statvfs(&self.at).expect("it is mounted");
-        let free = stat.f_bavail * stat.f_frsize;
-        let ballast = File::create(self.at.join("ballast")).expect("a file can be made");
-        let bytes = free.saturating_sub(but);
-        if bytes > 0 {
-            rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, bytes)
-                .expect("the room was there");
-        }
+        fill(&self.at, but);
     }
 
     /// Gives the room back.
@@ -234,7 +234,7 @@ impl SmallDisk {
     /// # Panics
     /// When it was not taken.
     pub fn empty(&self) {
-        std::fs::remove_file(self.at.join("ballast")).expect("there is a ballast");
+        std::fs::remove_file(self.at.join(BALLAST)).expect("there is a ballast");
     }
 }
 
@@ -243,6 +243,19 @@ impl Drop for SmallDisk {
         let at = self.at.to_string_lossy().into_owned();
         // The loop device lets go of the image a little later than the call that detached it.
         eventually("the small disk can be unmounted", || run("umount", &[&at]).ok());
+    }
+}
+
+/// The file that takes up room. Brokers leave it alone.
+const BALLAST: &str = "ballast";
+
+fn fill(at: &Path, but: u64) {
+    let stat = rustix::fs::statvfs(at).expect("it is mounted");
+    let bytes = (stat.f_bavail * stat.f_frsize).saturating_sub(but);
+    let ballast = File::create(at.join(BALLAST)).expect("a file can be made");
+    if bytes > 0 {
+        rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, bytes)
+            .expect("the room was there");
     }
 }
 

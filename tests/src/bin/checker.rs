@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
-use posthaste::{Backoff, Client, Consumer, Delivery};
+use posthaste::{Backoff, Client, Consumer, Delivery, PublishError};
 use posthaste_tests::Random;
 use posthaste_tests::history::{Event, Id};
 use std::cell::RefCell;
@@ -35,6 +35,8 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(90);
 struct Notes {
     file: BufWriter<File>,
     attempted: u64,
+    /// Refused, or without an answer: nobody knows whether they will be seen.
+    given_up: u64,
     confirmed: u64,
     acked: u64,
     /// Messages of the queue, and of the topic's first group, that have been seen.
@@ -68,7 +70,15 @@ impl Checker {
     /// Are consumers behind, so that publishing faster proves nothing more?
     fn is_full(&self) -> bool {
         let notes = self.0.borrow();
-        notes.attempted.saturating_sub(notes.seen.len() as u64) >= BACKLOG_MAX && !notes.is_draining
+        let done = notes.seen.len() as u64 + notes.given_up;
+        notes.attempted.saturating_sub(done) >= BACKLOG_MAX && !notes.is_draining
+    }
+
+    /// A publish failed; the next one is not tried at once.
+    async fn give_up(&self, id: Id, error: &PublishError) {
+        eprintln!("{id:?}: {error}");
+        self.0.borrow_mut().given_up += 1;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 
     async fn room(&self) {
@@ -86,6 +96,7 @@ async fn main() -> Result<(), Failure> {
     let notes = Notes {
         file: BufWriter::new(File::create(path)?),
         attempted: 0,
+        given_up: 0,
         confirmed: 0,
         acked: 0,
         seen: HashSet::new(),
@@ -171,7 +182,7 @@ async fn publish_one_by_one(checker: Checker, client: Client, producer: u32) {
         let publish = if to == TOPIC { topic.publish(&body) } else { queue.publish(&body) };
         match publish.await {
             Ok(receipt) => checker.note(Event::Confirmed(to, id, receipt.position)),
-            Err(error) => eprintln!("{id:?}: {error}"),
+            Err(error) => checker.give_up(id, &error).await,
         }
     }
     checker.0.borrow_mut().publishers -= 1;
@@ -190,13 +201,13 @@ async fn publish_many(checker: Checker, client: Client, producer: u32) {
             checker.note(Event::Publish(QUEUE, id));
             match pipeline.send(&body(id)).await {
                 Ok(confirm) => confirms.push((id, confirm)),
-                Err(error) => eprintln!("{id:?}: {error}"),
+                Err(error) => checker.give_up(id, &error).await,
             }
         }
         for (id, confirm) in confirms {
             match confirm.await {
                 Ok(receipt) => checker.note(Event::Confirmed(QUEUE, id, receipt.position)),
-                Err(error) => eprintln!("{id:?}: {error}"),
+                Err(error) => checker.give_up(id, &error).await,
             }
         }
     }

@@ -1,19 +1,7 @@
 //! What an operator sees: metrics, health, one line per state.
 
+use posthaste_tests::http::get;
 use posthaste_tests::{TestBroker, eventually};
-use std::io::{Read, Write};
-use std::net::TcpStream;
-
-/// Status and body of a GET.
-fn get(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let status = text.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap();
-    let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
-    (status, body)
-}
 
 /// The value of a metric, labels included in the name.
 fn metric(address: &str, name: &str) -> Option<f64> {

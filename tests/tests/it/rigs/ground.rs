@@ -2,9 +2,11 @@
 
 use posthaste_tests::history::Verdict;
 use posthaste_tests::volume::SmallDisk;
-use posthaste_tests::{Checking, FileSystem, TestBroker, Volume, eventually, told};
+use posthaste_tests::wait::PATIENCE;
+use posthaste_tests::{Checking, FileSystem, TestBroker, Volume, told};
 use std::ops::{Deref, DerefMut};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A broker with its data on a volume of its own. They go in this order, after the process.
 pub(super) struct OnVolume {
@@ -79,11 +81,17 @@ pub(super) fn number(name: &str, default: u64) -> u64 {
 /// Waits until messages are confirmed and acked that were not before.
 pub(super) fn work_goes_on(checking: &mut Checking, label: &str) {
     let (confirmed, acked) = checking.progress();
-    eventually(&format!("work goes on {label}"), || {
+    let begun = Instant::now();
+    loop {
         checking.assert_alive();
         let (more_confirmed, more_acked) = checking.progress();
-        (more_confirmed > confirmed && more_acked > acked).then_some(())
-    });
+        if more_confirmed > confirmed && more_acked > acked {
+            return;
+        }
+        let stands = begun.elapsed() > PATIENCE;
+        assert!(!stands, "work does not go on {label}:\n{}", checking.complaints());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// A verdict that found nothing, over enough work to mean something.
