@@ -9,11 +9,36 @@ use tokio::sync::{Notify, mpsc};
 /// connection that leaves this many untaken has stopped reading.
 const MESSAGES_MAX: usize = 1_024;
 
+/// LIMIT: what waits for all clients together, as far as each keeps its least.
+const ALL_BYTES_MAX: usize = 512 << 20;
+/// LIMIT: what may wait for a client however many there are.
+const BYTES_MIN: usize = 128 << 10;
+
+/// What may wait for each client: less, the more there are.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    bytes_max: usize,
+    clients: AtomicUsize,
+}
+
+impl Allowance {
+    /// At most `bytes_max` for each.
+    pub(crate) fn new(bytes_max: usize) -> Arc<Allowance> {
+        Arc::new(Allowance { bytes_max, clients: AtomicUsize::new(0) })
+    }
+
+    fn bytes_max(&self) -> usize {
+        let share = ALL_BYTES_MAX / self.clients.load(Ordering::Relaxed).max(1);
+        share.max(BYTES_MIN).min(self.bytes_max)
+    }
+}
+
 /// Frames for one connection, in order: heads and bodies as separate slices.
 pub(crate) type Parts = Vec<Bytes>;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    allowance: Arc<Allowance>,
     queued: AtomicUsize,
     is_blocked: AtomicBool,
     is_abandoned: AtomicBool,
@@ -25,7 +50,6 @@ struct Shared {
 pub(crate) struct Outbox {
     sender: mpsc::Sender<Parts>,
     shared: Arc<Shared>,
-    bytes_max: usize,
 }
 
 /// The writer's end.
@@ -33,18 +57,36 @@ pub(crate) struct Outbox {
 pub(crate) struct OutboxDrain {
     receiver: mpsc::Receiver<Parts>,
     shared: Arc<Shared>,
-    bytes_max: usize,
 }
 
 /// The connection does not take what is sent to it, or is gone.
 #[derive(Debug)]
 pub(crate) struct Overflow;
 
-pub(crate) fn outbox(bytes_max: usize) -> (Outbox, OutboxDrain) {
+pub(crate) fn outbox(allowance: &Arc<Allowance>) -> (Outbox, OutboxDrain) {
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
-    let shared = Arc::new(Shared::default());
-    let outbox = Outbox { sender, shared: Arc::clone(&shared), bytes_max };
-    (outbox, OutboxDrain { receiver, shared, bytes_max })
+    allowance.clients.fetch_add(1, Ordering::Relaxed);
+    let shared = Arc::new(Shared {
+        allowance: Arc::clone(allowance),
+        queued: AtomicUsize::new(0),
+        is_blocked: AtomicBool::new(false),
+        is_abandoned: AtomicBool::new(false),
+        drained: Notify::new(),
+    });
+    let outbox = Outbox { sender, shared: Arc::clone(&shared) };
+    (outbox, OutboxDrain { receiver, shared })
+}
+
+impl Drop for OutboxDrain {
+    fn drop(&mut self) {
+        self.shared.allowance.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    fn bytes_max(&self) -> usize {
+        self.allowance.bytes_max()
+    }
 }
 
 impl Outbox {
@@ -57,13 +99,13 @@ impl Outbox {
 
     /// Whether deliveries should pause; if so the writer will report once it has drained.
     pub(crate) fn is_blocked(&self) -> bool {
-        if self.shared.queued.load(Ordering::SeqCst) <= self.bytes_max {
+        if self.shared.queued.load(Ordering::SeqCst) <= self.shared.bytes_max() {
             return false;
         }
         self.shared.is_blocked.store(true, Ordering::SeqCst);
         // ORDER: the flag first, then a second look, or the writer may drain in between and
         // nobody would be told.
-        if self.shared.queued.load(Ordering::SeqCst) <= self.bytes_max / 2 {
+        if self.shared.queued.load(Ordering::SeqCst) <= self.shared.bytes_max() / 2 {
             self.shared.is_blocked.store(false, Ordering::SeqCst);
             return false;
         }
@@ -77,14 +119,14 @@ impl Outbox {
 
     /// Whether more answers should be refused rather than queued, counting `more` bytes.
     pub(crate) fn is_crowded(&self, more: usize) -> bool {
-        self.shared.queued.load(Ordering::SeqCst) + more > self.bytes_max
+        self.shared.queued.load(Ordering::SeqCst) + more > self.shared.bytes_max()
     }
 
     /// Waits until the peer has taken enough of what it asked for.
     pub(crate) async fn room(&self) {
-        while self.shared.queued.load(Ordering::SeqCst) > self.bytes_max {
+        while self.shared.queued.load(Ordering::SeqCst) > self.shared.bytes_max() {
             let notified = self.shared.drained.notified();
-            if self.shared.queued.load(Ordering::SeqCst) <= self.bytes_max {
+            if self.shared.queued.load(Ordering::SeqCst) <= self.shared.bytes_max() {
                 return;
             }
             notified.await;
@@ -109,10 +151,35 @@ impl OutboxDrain {
     /// Counts bytes as written; `true` when the engine waits to hear that there is room again.
     pub(crate) fn written(&self, bytes: usize) -> bool {
         let before = self.shared.queued.fetch_sub(bytes, Ordering::SeqCst);
-        if before - bytes > self.bytes_max / 2 {
+        if before - bytes > self.shared.bytes_max() / 2 {
             return false;
         }
         self.shared.drained.notify_waiters();
         self.shared.is_blocked.swap(false, Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn p29_what_waits_for_each_client_shrinks_with_their_number() {
+        let allowance = Allowance::new(8 << 20);
+        let (first, mut drain) = outbox(&allowance);
+        let frame = || vec![Bytes::from(vec![0; 1 << 20])];
+        for _ in 0..8 {
+            first.send(frame()).unwrap();
+        }
+        assert!(!first.is_blocked(), "alone it may have all of its own");
+        let others: Vec<_> = (0..1_000).map(|_| outbox(&allowance)).collect();
+        assert!(first.is_blocked() && first.is_crowded(0), "eight are too much beside a thousand");
+        while let Some(parts) = drain.try_next() {
+            drain.written(parts.iter().map(Bytes::len).sum());
+        }
+        assert!(!first.is_blocked(), "what was taken is forgotten");
+        first.send(frame()).unwrap();
+        drop(others);
+        assert!(!first.is_blocked(), "and so are those who left");
     }
 }

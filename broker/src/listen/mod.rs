@@ -12,7 +12,7 @@ mod writer;
 use crate::config::Limits;
 use crate::engine::directory::Directory;
 use crate::engine::input::Input;
-use crate::engine::outbox::outbox;
+use crate::engine::outbox::{Allowance, outbox};
 use notices::Notices;
 use places::{Place, Places};
 use posthaste_protocol::ErrorCode;
@@ -47,6 +47,7 @@ struct Inner {
     directory: Arc<Directory>,
     ingest: Arc<Semaphore>,
     assembly: Arc<Semaphore>,
+    allowance: Arc<Allowance>,
     places: Arc<Places>,
     /// For those who are told that there is no place.
     refusals: Arc<Semaphore>,
@@ -68,6 +69,7 @@ impl Door {
             engine,
             directory,
             ingest: Arc::new(Semaphore::new(limits.ingest_bytes_max)),
+            allowance: Allowance::new(limits.outbound_bytes_max),
             assembly: Arc::new(Semaphore::new(limits.assembly_bytes_max)),
             places: Arc::new(Places::new(&limits)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
@@ -203,7 +205,7 @@ impl Door {
             None => return Ended::ShuttingDown,
         };
         let connection = inner.next_connection.fetch_add(1, Ordering::Relaxed);
-        let (outbox, drain) = outbox(inner.limits.outbound_bytes_max);
+        let (outbox, drain) = outbox(&inner.allowance);
         let opened = Input::Opened { connection, outbox: outbox.clone() };
         if inner.engine.send(opened).await.is_err() {
             return Ended::ShuttingDown;

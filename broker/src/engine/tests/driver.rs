@@ -4,7 +4,7 @@ use super::rig::{batch, name, publish, request};
 use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::engine::input::{Input, Item};
-use crate::engine::outbox::{OutboxDrain, outbox};
+use crate::engine::outbox::{Allowance, OutboxDrain, outbox};
 use crate::engine::run::Driver;
 use crate::engine::start::open;
 use posthaste_protocol::frame::{Cut, cut_frame};
@@ -44,7 +44,7 @@ async fn every_input_of_a_busy_turn_is_handled() {
         open(disk, Path::new("data"), options, clock.now().wall_ms).expect("an empty disk opens");
     let stop = CancellationToken::new();
     let (driver, sender) = Driver::new(ready, clock, None, stop.clone()).expect("a thread");
-    let (outbox, mut drain) = outbox(1 << 20);
+    let (outbox, mut drain) = outbox(&Allowance::new(1 << 20));
     let send = |input: Input| sender.try_send(input).expect("the channel has room");
     let chunk = |items: Vec<Item>| Input::Chunk { connection: 1, items, budget: None };
     let declare =

@@ -3,7 +3,7 @@
 use crate::engine::Now;
 use crate::engine::core::Core;
 use crate::engine::input::{ConnectionId, Input, Item};
-use crate::engine::outbox::{OutboxDrain, outbox};
+use crate::engine::outbox::{Allowance, OutboxDrain, outbox};
 use crate::engine::start::{OpenError, Ready, open};
 use bytes::{Bytes, BytesMut};
 use posthaste_protocol::batch::{BatchBuilder, BatchHeader, Record, destination_seed};
@@ -85,7 +85,7 @@ impl Rig {
     pub(super) fn connect(&mut self) -> ConnectionId {
         let connection = self.next_connection;
         self.next_connection += 1;
-        let (sender, drain) = outbox(1 << 20);
+        let (sender, drain) = outbox(&Allowance::new(1 << 20));
         self.drains.insert(connection, (drain, BytesMut::new()));
         self.core.on_input(Input::Opened { connection, outbox: sender }, self.now);
         connection

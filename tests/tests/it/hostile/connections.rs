@@ -240,7 +240,7 @@ pub(super) fn large_frames_that_never_end_share_one_memory() {
     let arena = Arena::new();
     let mut raw = arena.greet();
     let target = raw.declare(Kind::Queue, "orders");
-    // Forty frames of 4 MB that stop one byte before their end: 160 MB, if all were taken.
+    // Eighty frames of 3 MB that stop one byte before their end: 240 MB, if all were taken.
     let publish = encode(
         0,
         1,
@@ -251,7 +251,7 @@ pub(super) fn large_frames_that_never_end_share_one_memory() {
         },
     );
     let unfinished = &publish[..publish.len() - 1];
-    let stuck: Vec<Raw> = (0..40)
+    let stuck: Vec<Raw> = (0..80)
         .map(|_| {
             let mut raw = arena.greet();
             raw.send_what_fits(unfinished);
