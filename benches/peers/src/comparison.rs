@@ -182,6 +182,7 @@ fn write(run: &Run, to: &Path) -> Result<()> {
     }
     fs::write(to.with_extension("json"), serde_json::to_string_pretty(run)? + "\n")?;
     fs::write(to.with_extension("md"), table::document(run))?;
+    fs::write(to.with_extension("html"), crate::page::html(run))?;
     Ok(())
 }
 

@@ -104,6 +104,11 @@ pub(crate) trait Peer: Send + Sync + 'static {
         if self.has_batches() { Mode::Batched } else { Mode::Single }
     }
 
+    /// Whether it compiles itself while it runs, so that its first seconds say nothing.
+    fn warms_up(&self) -> bool {
+        false
+    }
+
     /// Messages that may be unconfirmed.
     fn window(&self, mode: Mode, size: usize) -> usize;
 

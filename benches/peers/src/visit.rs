@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const START_MAX: Duration = Duration::from_secs(120);
 /// Between accepting and being called idle.
 const SETTLE: Duration = Duration::from_millis(500);
+/// Unmeasured load on a broker that compiles itself while it runs.
+const WARMING: Duration = Duration::from_secs(3);
 const LATENCY_RATE: u64 = 2_000;
 
 /// A sample and the latencies that go with it.
@@ -63,6 +65,12 @@ pub(crate) async fn run<P: Peer>(
     idle.start_seconds = Some(took.as_secs_f64());
     idle.resident_mb = mb(server.tree().usage().resident_bytes);
     outcomes.push((idle, Latencies::new()));
+    if peer.warms_up() {
+        let cell = Cell { workload: Workload::EndToEnd, size: 100, mode: peer.usual_mode() };
+        let long = Times { window: WARMING, ..times };
+        // What goes wrong here goes wrong again where it is measured.
+        drop(run_cell(peer, &mut server, cell, long, 0.0).await);
+    }
     let mut peak = 0.0;
     for cell in cell::plan(wanted, peer.has_batches(), peer.usual_mode()) {
         let blank = sample(cell.workload, cell.size, Some(cell.mode));

@@ -1,6 +1,10 @@
 //! One file per peer, and which of them are measured.
 
 pub(crate) mod activemq;
+#[cfg(feature = "iggy")]
+pub(crate) mod iggy;
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
 pub(crate) mod nats;
 pub(crate) mod posthaste;
 pub(crate) mod rabbitmq;
@@ -8,6 +12,8 @@ pub(crate) mod redis;
 mod stomp;
 
 use crate::args::Compare;
+#[cfg(not(all(feature = "kafka", feature = "iggy")))]
+use anyhow::bail;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,6 +25,10 @@ pub(crate) enum Any {
     Nats(nats::Nats),
     RabbitMq(rabbitmq::RabbitMq),
     ActiveMq(activemq::ActiveMq),
+    #[cfg(feature = "kafka")]
+    Kafka(kafka::Kafka),
+    #[cfg(feature = "iggy")]
+    Iggy(iggy::Iggy),
 }
 
 /// The same expression for whichever peer it is, compiled for each.
@@ -30,6 +40,10 @@ macro_rules! each {
             $crate::peers::Any::Nats($peer) => $do,
             $crate::peers::Any::RabbitMq($peer) => $do,
             $crate::peers::Any::ActiveMq($peer) => $do,
+            #[cfg(feature = "kafka")]
+            $crate::peers::Any::Kafka($peer) => $do,
+            #[cfg(feature = "iggy")]
+            $crate::peers::Any::Iggy($peer) => $do,
         }
     };
 }
@@ -56,7 +70,33 @@ pub(crate) fn chosen(args: &Compare) -> Result<(Vec<Any>, Vec<String>)> {
     add("rabbitmq-classic", &|| Ok(Any::RabbitMq(rabbitmq::RabbitMq::new(false)?)));
     add("activemq-sync", &|| Ok(Any::ActiveMq(activemq::ActiveMq::new(true)?)));
     add("activemq-periodic", &|| Ok(Any::ActiveMq(activemq::ActiveMq::new(false)?)));
+    for (name, is_strict) in [("kafka-flush", true), ("kafka-default", false)] {
+        add(name, &|| kafka(args.kafka.as_deref(), is_strict));
+    }
+    for (name, is_strict) in [("iggy-fsync", true), ("iggy-default", false)] {
+        add(name, &|| iggy(args.iggy.as_deref(), is_strict));
+    }
     Ok((peers, skipped))
+}
+
+fn kafka(home: Option<&Path>, is_strict: bool) -> Result<Any> {
+    let home = home.context("no registry carries it; give --kafka DIR")?;
+    #[cfg(feature = "kafka")]
+    return Ok(Any::Kafka(kafka::Kafka::new(home, is_strict)?));
+    #[cfg(not(feature = "kafka"))]
+    let _unused = is_strict;
+    #[cfg(not(feature = "kafka"))]
+    bail!("{} was given, but this build has no feature kafka", home.display());
+}
+
+fn iggy(home: Option<&Path>, is_strict: bool) -> Result<Any> {
+    let home = home.context("no registry carries it; give --iggy DIR")?;
+    #[cfg(feature = "iggy")]
+    return Ok(Any::Iggy(iggy::Iggy::new(home, is_strict)?));
+    #[cfg(not(feature = "iggy"))]
+    let _unused = is_strict;
+    #[cfg(not(feature = "iggy"))]
+    bail!("{} was given, but this build has no feature iggy", home.display());
 }
 
 /// Whether a name, or the beginning of it, was asked for.
