@@ -1,7 +1,7 @@
 //! [`Clock`]: the time of the broker, made of the system's wall clock and a clock that only goes on.
 //!
 //! Wall clocks jump. The broker's wall time never steps back, follows small steps forward at once and large ones
-//! at double pace; and what removes messages by their age sees even less: see [`Clock::age_ms`].
+//! at double pace. What removes messages by their age sees no jumps between two starts either: see `shard::aging`.
 
 use super::Now;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -90,16 +90,6 @@ impl Clock {
         }
         self.is_catching_up = is_behind;
     }
-
-    /// The time by which messages grow old, in milliseconds since 1970: never ahead of `now`, and since the log
-    /// was last written at most twice the time that this process has run. So neither a wrong clock at the start
-    /// nor a long stop makes everything expire before anybody could read it.
-    pub(crate) fn age_ms(&self, now: Now) -> u64 {
-        match self.logged_us {
-            0 => now.wall_ms,
-            logged_us => now.wall_ms.min((logged_us / 1_000).saturating_add(2 * now.mono_ms)),
-        }
-    }
 }
 
 /// Where the wall time is after `passed_us`, when the system says `system_us`.
@@ -147,19 +137,6 @@ mod tests {
         assert_eq!(read(&mut clock, NOON + 200 * SECOND, 200 * SECOND), NOON + 211 * SECOND);
         assert_eq!(read(&mut clock, NOON + 300 * SECOND, 288 * SECOND), NOON + 300 * SECOND);
         assert!(!clock.is_catching_up);
-    }
-
-    #[test]
-    fn p31_after_a_long_stop_or_a_wrong_clock_at_the_start_nothing_expires_at_once() {
-        let mut clock = Clock::new();
-        clock.not_before(NOON / 1_000);
-        let now = clock.read(NOON + 20 * YEAR, 5 * SECOND);
-        assert_eq!(now.wall_ms, (NOON + 20 * YEAR) / 1_000);
-        assert_eq!(clock.age_ms(now), (NOON + 10 * SECOND) / 1_000);
-        let mut clock = Clock::new();
-        clock.not_before(NOON / 1_000);
-        let now = clock.read(NOON + 3 * SECOND, 5 * SECOND);
-        assert_eq!(clock.age_ms(now), now.wall_ms, "no pause to make up for");
     }
 
     #[test]

@@ -280,10 +280,11 @@ impl Core {
         &self.log
     }
 
-    /// Removes what topics need not keep any more; ages are measured against `age_ms`.
-    pub(crate) fn retain(&mut self, keeper: &LogKeeper, age_ms: u64) {
+    /// Removes what topics need not keep any more.
+    pub(crate) fn retain(&mut self, keeper: &LogKeeper, now: Now) {
         for topic in self.shard.retentions() {
-            let before_ms = topic.retain_ms.map(|kept| age_ms.saturating_sub(kept));
+            let kept_ms = topic.retain_ms;
+            let before_ms = kept_ms.map(|kept_ms| self.shard.older_than(kept_ms, now.wall_ms));
             let floor = keeper.retention_floor(topic.stream, before_ms, topic.retain_bytes);
             if let Some(floor) = floor
                 && floor > topic.first_offset

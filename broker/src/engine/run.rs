@@ -235,7 +235,7 @@ impl Driver {
     fn on_tick(&mut self) {
         let now = self.clock.now();
         self.look_for_stalls(now);
-        self.core.retain(&self.keeper, self.clock.age_ms(now));
+        self.core.retain(&self.keeper, now);
         self.checkpoint_if_due(now);
         if let Some(handles) = &self.handles {
             self.core.publish_metrics(handles, now);

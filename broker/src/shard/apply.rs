@@ -18,10 +18,12 @@ use std::sync::Arc;
 impl Shard {
     /// Applies a committed command; `now_ms` is its block's time.
     pub fn apply_command(&mut self, now_ms: u64, command: &Command, effects: &mut Effects) {
-        self.time_ms = self.time_ms.max(now_ms);
+        let logged_ms = self.time_ms;
+        self.time_ms = logged_ms.max(now_ms);
         let clean_stop = self.clean_stop.take();
         match command {
             Command::Started { clean } => {
+                self.aging.start(logged_ms, self.time_ms);
                 self.apply_started(now_ms, clean_stop.filter(|_| *clean));
             }
             Command::Declare { stream, kind, name, settings, group } => {

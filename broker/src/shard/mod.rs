@@ -11,6 +11,7 @@
 //! append and apply [`command::Command::Started`]; then consumers may come.
 
 mod admit;
+mod aging;
 mod apply;
 mod catalog;
 mod checkpoint;
@@ -34,6 +35,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use aging::Aging;
 use dedup::Producers;
 use effects::{ConsumerId, GroupId, Range, StreamId};
 use group::Group;
@@ -56,6 +58,7 @@ pub struct Shard {
     ids: Ids,
     /// Time of the newest block applied.
     time_ms: u64,
+    aging: Aging,
 
     // Live.
     consumers: BTreeMap<ConsumerId, Consumer>,

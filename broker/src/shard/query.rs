@@ -138,6 +138,12 @@ impl Shard {
         topics.filter(|topic| topic.retain_ms.is_some() || topic.retain_bytes.is_some()).collect()
     }
 
+    /// What was accepted before this time is older than `age_ms`, by a clock that does not jump.
+    #[must_use]
+    pub fn older_than(&self, age_ms: u64, now_ms: u64) -> u64 {
+        self.aging.older_than(age_ms, now_ms)
+    }
+
     /// Time of the newest block applied. The wall clock the engine passes in should never be below.
     #[must_use]
     pub fn time_ms(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Reading a checkpoint. The bytes are checked like any input: what does not fit is refused.
 
 use super::{MAGIC, SECTION_HEADER_BYTES, Section, VERSION, crc};
+use crate::shard::aging::{Aging, Jump};
 use crate::shard::dedup::{Producer, Producers, Receipt};
 use crate::shard::effects::{GroupId, Range, StateError};
 use crate::shard::group::{Group, Rules};
@@ -53,6 +54,9 @@ impl Shard {
                     group: input.varint32()?,
                     producer: input.varint32()?,
                 };
+                if input.remaining() > 0 {
+                    self.aging = read_aging(input)?;
+                }
             }
             Section::Streams => each(input, 16, |input| {
                 let stream = read_stream(input)?;
@@ -121,6 +125,18 @@ impl Shard {
             touch(group, &mut self.turns, &mut self.dues);
         }
     }
+}
+
+fn read_aging(input: &mut Input<'_>) -> Result<Aging, Malformed> {
+    let mut aging = Aging { started_ms: input.varint()?, jumps: Vec::new() };
+    each(input, 2, |input| {
+        let (at_ms, left_ms) = (input.varint()?, input.varint()?);
+        let is_later = aging.jumps.last().is_none_or(|jump| jump.at_ms < at_ms);
+        known(is_later && left_ms > 0, input, "the starts are not in order")?;
+        aging.jumps.push(Jump { at_ms, left_ms });
+        Ok(())
+    })?;
+    Ok(aging)
 }
 
 fn read_section<'a>(input: &mut Input<'a>, section: Section) -> Result<&'a [u8], Malformed> {

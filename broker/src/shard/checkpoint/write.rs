@@ -45,6 +45,12 @@ impl Shard {
         for id in [self.ids.stream, self.ids.group, self.ids.producer] {
             out.put_varint(u64::from(id));
         }
+        out.put_varint(self.aging.started_ms);
+        out.put_varint(self.aging.jumps.len() as u64);
+        for jump in &self.aging.jumps {
+            out.put_varint(jump.at_ms);
+            out.put_varint(jump.left_ms);
+        }
     }
 
     fn put_clean_stop(&self, out: &mut Vec<u8>) {

@@ -286,7 +286,8 @@ fn a_list_ends_where_its_answer_is_full() {
         }
     }
     let all = desk.shard.list(None, 10, 0).0;
-    let two: usize = all[..2].iter().map(|item| item.meta_bytes()).sum();
+    let two: usize =
+        all[..2].iter().map(posthaste_protocol::response::Description::meta_bytes).sum();
     let (some, more) = desk.shard.list_within(None, 10, two, 0);
     assert_eq!((some.len(), more), (2, true));
     let (rest, more) = desk.shard.list_within(Some(&some[1].name), 10, two, 0);

@@ -18,6 +18,9 @@ pub(super) const SCRATCH: Target = 2;
 /// A topic.
 pub(super) const EVENTS: Target = 3;
 
+/// Much longer than any history, however its clocks jump: nothing may ever be old enough.
+const HOUR_MS: u64 = 3_600_000;
+
 /// A queue or topic of the scene.
 pub(super) struct Scene {
     pub(super) name: &'static str,
@@ -64,7 +67,7 @@ pub(super) const TARGETS: [Scene; 4] = [
         lease_ms: 800,
         retry_max_ms: 100,
         max_messages: None,
-        retain_ms: None,
+        retain_ms: Some(HOUR_MS),
     },
 ];
 
