@@ -16,6 +16,9 @@ use tokio::time::Instant;
 const NOT_HTTP: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nContent-Length: 46\r\nConnection: close\r\n\r\nThis is the client port of a Posthaste broker\n";
 
+/// Of a request on the wrong port, so much is taken before the connection is closed.
+const REQUEST_BYTES_MAX: usize = 64 << 10;
+
 /// How long a peer that is refused may take to hear why.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -117,14 +120,14 @@ where
     while buffer.len() < PREFACE.len() {
         let seen = buffer.len().min(magic.len());
         if buffer[..seen] != magic[..seen] {
-            return Err(turn_away(writer, buffer).await?);
+            return Err(turn_away(reader, writer, buffer).await?);
         }
         if reader.read_buf(buffer).await? == 0 {
             return Err(Ended::ByClient);
         }
     }
     if buffer[..7] != *magic {
-        return Err(turn_away(writer, buffer).await?);
+        return Err(turn_away(reader, writer, buffer).await?);
     }
     let theirs = buffer[7];
     buffer.advance(PREFACE.len());
@@ -136,10 +139,36 @@ where
     Ok(())
 }
 
-async fn turn_away<W: AsyncWrite + Unpin>(writer: &mut W, seen: &[u8]) -> Result<Ended, Ended> {
+/// A browser gets one sentence, however slowly its first word comes; others get nothing.
+async fn turn_away<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    seen: &mut BytesMut,
+) -> Result<Ended, Ended>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     const METHODS: [&[u8]; 5] = [b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI"];
+    let may_be = |seen: &[u8]| METHODS.iter().any(|method| method.starts_with(seen));
+    while seen.len() < 4 && may_be(seen) {
+        if reader.read_buf(seen).await? == 0 {
+            return Ok(Ended::Alien);
+        }
+    }
     if METHODS.iter().any(|method| seen.starts_with(method)) {
         writer.write_all(NOT_HTTP).await?;
+        writer.shutdown().await?;
+        // What is still on its way is taken, or the system would reset the connection and the
+        // sentence with it.
+        let mut left = REQUEST_BYTES_MAX;
+        while left > 0 {
+            seen.clear();
+            match reader.read_buf(seen).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
     }
     writer.shutdown().await?;
     Ok(Ended::Alien)
