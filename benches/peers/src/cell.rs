@@ -93,7 +93,7 @@ pub(crate) fn plan(wanted: &[Workload], has_batches: bool, usual: Mode) -> Vec<C
         (Workload::FanOut, usual),
         (Workload::WorkQueue, usual),
         (Workload::Latency, Mode::Single),
-        (Workload::LatencyHalf, Mode::Single),
+        (Workload::LatencyHalf, usual),
         (Workload::Queues, usual),
     ];
     for (workload, mode) in others {
@@ -114,11 +114,11 @@ pub(crate) struct Times {
 }
 
 /// What a visit spends beside its cells: start, declare, flush, stop.
-const VISIT_SECONDS: f64 = 5.0;
+const VISIT_SECONDS: f64 = 6.0;
 /// What a cell spends beside its warm-up and its window.
-const CELL_SECONDS: f64 = 0.4;
+const CELL_SECONDS: f64 = 0.25;
 /// What a backlog visit spends: two restarts, and a drain about as long as the fill.
-const BACKLOG_SECONDS: f64 = 10.0;
+const BACKLOG_SECONDS: f64 = 8.0;
 
 /// Times that fit a budget: `visits` of `cells` cells each, and `backlogs` backlog visits.
 pub(crate) fn fit(budget: Duration, visits: usize, cells: usize, backlogs: usize) -> Times {

@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Cells of a peer, for the budget.
-const CELLS_ABOUT: usize = 14;
+const CELLS_ABOUT: usize = 15;
+/// A round more than the budget allows is worse than a little over it.
+const BUDGET_SLACK: f64 = 1.1;
 
 pub(crate) async fn run(args: &Compare) -> Result<()> {
     let (peers, skipped) = crate::peers::chosen(args)?;
@@ -76,7 +78,13 @@ async fn rounds_of(
     let is_only_backlog = args.workload == [Workload::Backlog];
     let wants_backlog = args.workload.is_empty() || args.workload.contains(&Workload::Backlog);
     let begun = Instant::now();
+    let budget = (args.seconds.is_none() && !args.quick).then_some(args.budget);
     for round in 1..=rounds {
+        if let Some(why) = out_of_budget(budget, round, begun.elapsed()) {
+            println!("SKIPPED {why}");
+            log.run.skipped.push(why);
+            break;
+        }
         for peer in peers {
             println!("round {round} of {rounds}, {:.0} s", begun.elapsed().as_secs_f64());
             let dir = scratch.join("broker");
@@ -96,6 +104,15 @@ async fn rounds_of(
         }
     }
     Ok(())
+}
+
+/// Why another round does not fit into a budget of minutes, judged by those that are done.
+fn out_of_budget(budget: Option<f64>, round: usize, elapsed: Duration) -> Option<String> {
+    let (budget, done) = (budget?, round - 1);
+    let each = elapsed.checked_div(u32::try_from(done).ok()?)?;
+    let is_over = (elapsed + each).as_secs_f64() > budget * 60.0 * BUDGET_SLACK;
+    let took = elapsed.as_secs_f64() / 60.0;
+    is_over.then(|| format!("round {round} and later: {done} took {took:.1} of {budget} minutes"))
 }
 
 /// What was measured so far.
@@ -225,6 +242,16 @@ mod tests {
         join(&mut all, other);
         assert_eq!(all.peers.len(), 2);
         assert_eq!(all.samples.len(), 2 * samples);
+    }
+
+    #[test]
+    fn a_round_that_would_break_the_budget_is_not_begun() {
+        let minutes = |n: u64| Duration::from_secs(60 * n);
+        assert_eq!(out_of_budget(Some(25.0), 1, Duration::ZERO), None);
+        assert_eq!(out_of_budget(Some(25.0), 5, minutes(20)), None);
+        assert_eq!(out_of_budget(None, 3, minutes(99)), None);
+        let why = out_of_budget(Some(25.0), 4, minutes(24));
+        assert_eq!(why.as_deref(), Some("round 4 and later: 3 took 24.0 of 25 minutes"));
     }
 
     #[test]

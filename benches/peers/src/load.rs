@@ -21,6 +21,8 @@ const CHUNK: usize = 64;
 /// them, so that what is measured is what both keep up with and not a growing backlog.
 const AHEAD_MESSAGES: u64 = 100_000;
 const AHEAD_BYTES: u64 = 64 << 20;
+/// LIMIT: the first messages to many queues may take so long.
+const TOUCH: Duration = Duration::from_secs(10);
 /// How long the last confirms and the last acks may take.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -113,6 +115,7 @@ pub(crate) async fn run<P: Peer>(
     let publishing = start_publisher(publisher, scene, load.rate, Arc::clone(&counters));
 
     wait(&counters, load.warm_up).await;
+    touch(scene, &counters).await;
     counters.measure(true);
     let from = Moment::now(server, &counters);
     wait(&counters, load.window).await;
@@ -141,6 +144,15 @@ async fn wait(counters: &Counters, time: Duration) {
     while Instant::now() < end && !counters.is_stopping() {
         let left = end.saturating_duration_since(Instant::now());
         tokio::time::sleep(left.min(Duration::from_millis(200))).await;
+    }
+}
+
+/// Lets the warm-up go on until every one of many queues has had messages: the first costs more.
+async fn touch(scene: &Scene, counters: &Counters) {
+    let (wanted, begun) = (2 * scene.queues as u64, Instant::now());
+    let is_touched = || scene.queues == 1 || counters.confirmed.load(Relaxed) >= wanted;
+    while !is_touched() && begun.elapsed() < TOUCH && !counters.is_stopping() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -218,9 +230,10 @@ async fn by_the_clock<P: Publisher>(
 ) -> Result<()> {
     let bodies = Bodies::new(scene.size);
     let mut pace = Pace::new(Instant::now(), rate);
+    let chunk = chunk(&scene);
     let mut turn = 0;
     while !counters.is_stopping() {
-        let due = pace.take(Instant::now(), CHUNK);
+        let due = pace.take(Instant::now(), chunk);
         if due.is_empty() {
             // This thread is the publisher's own, so it may sleep as precisely as it can.
             std::thread::sleep(pace.due().saturating_duration_since(Instant::now()));

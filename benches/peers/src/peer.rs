@@ -63,6 +63,8 @@ pub(crate) struct Scene {
     pub(crate) consumers: usize,
     pub(crate) size: usize,
     pub(crate) mode: Mode,
+    /// Published by the clock: nothing may wait for company.
+    pub(crate) by_the_clock: bool,
 }
 
 impl Scene {

@@ -124,7 +124,8 @@ pub(crate) fn scene(workload: Workload, size: usize, mode: Mode) -> Scene {
     let (consumers, groups, queues) = workload.shape();
     let kind = if mode == Mode::Single { "s" } else { "b" };
     let name = format!("w{}-{size}-{kind}", workload as u8);
-    Scene { name, queues, groups, consumers, size, mode }
+    let by_the_clock = workload.is_open_loop();
+    Scene { name, queues, groups, consumers, size, mode, by_the_clock }
 }
 
 /// What counts as done: confirmed, or for what has consumers what both sides kept up with.

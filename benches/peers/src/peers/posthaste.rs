@@ -5,7 +5,7 @@ use crate::confirms::Confirms;
 use crate::counters::Counters;
 use crate::peer::{Consumer, Facts, Mode, Peer, Publisher, Scene, Setting};
 use crate::server::{Launch, Process};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -61,6 +61,11 @@ impl Peer for Posthaste {
                 Setting::new(
                     "producer: max_batch 1 where one message goes per call, else 1,000",
                     "a frame per message, or a batch; linger 1 ms, 0 in an open loop",
+                    "client/src/producer.rs",
+                ),
+                Setting::new(
+                    "the last confirm of each 64 messages or of each batch is awaited",
+                    "confirms of a queue come in order; a flush at the end counts every one of them",
                     "client/src/producer.rs",
                 ),
                 Setting::new(
@@ -134,7 +139,8 @@ impl Peer for Posthaste {
             Mode::Single => 1,
             Mode::Batched => scene.batch(),
         };
-        let linger = Duration::from_millis(u64::from(scene.mode == Mode::Batched));
+        let lingers = scene.mode == Mode::Batched && !scene.by_the_clock;
+        let linger = Duration::from_millis(u64::from(lingers));
         let record = scene.size + RECORD_OVERHEAD;
         let bytes = window * record + window.div_ceil(batch) * BATCH_OVERHEAD;
         let producer = |at: usize| {
@@ -147,7 +153,8 @@ impl Peer for Posthaste {
             builder.max_in_flight(bytes).build()
         };
         let producers = (0..scene.queues).map(producer).collect();
-        Ok(Sender { producers, confirms: Confirms::new(window, counters), _client: client })
+        let confirms = Confirms::new(window, counters);
+        Ok(Sender { producers, sent: 0, confirms, _client: client })
     }
 
     async fn consumer(&self, scene: &Scene, index: usize) -> Result<Taker> {
@@ -170,6 +177,7 @@ type Confirmed = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 /// Producers, one per queue.
 pub(crate) struct Sender {
     producers: Vec<Producer>,
+    sent: u64,
     confirms: Confirms<Confirmed>,
     _client: Client,
 }
@@ -177,11 +185,16 @@ pub(crate) struct Sender {
 impl Publisher for Sender {
     async fn publish(&mut self, turn: usize, bodies: &[Bytes]) -> Result<()> {
         self.confirms.room(bodies.len()).await?;
-        let mut confirms = Vec::with_capacity(bodies.len());
+        let mut confirms = Vec::new();
         for (at, body) in bodies.iter().enumerate() {
             let producer = &self.producers[(turn + at) % self.producers.len()];
-            confirms.push(producer.send(body).await?);
+            let confirm = producer.send(body).await?;
+            // Those of one queue come in order; a flush tells of any that did not come well.
+            if self.producers.len() > 1 || at + 1 == bodies.len() {
+                confirms.push(confirm);
+            }
         }
+        self.sent += bodies.len() as u64;
         let all = async move {
             for confirm in confirms {
                 confirm.await?;
@@ -193,9 +206,12 @@ impl Publisher for Sender {
     }
 
     async fn flush(&mut self) -> Result<()> {
+        let mut confirmed = 0;
         for producer in &self.producers {
-            producer.flush().await?;
+            confirmed += producer.flush().await?.confirmed;
         }
+        ensure!(confirmed == self.sent, "{} sent, {confirmed} confirmed", self.sent);
+        self.sent = 0;
         self.confirms.flush().await
     }
 }
