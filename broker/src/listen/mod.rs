@@ -84,6 +84,7 @@ impl Door {
 
     /// Takes clients from a listening socket until [`Door::close`].
     pub(crate) fn listen(&self, listener: TcpListener) {
+        self.inner.places.count_files();
         let door = self.clone();
         self.inner.tasks.spawn(async move {
             let stop = door.inner.stop.clone();

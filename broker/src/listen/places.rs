@@ -25,6 +25,8 @@ struct Count {
 
 #[derive(Debug, Default)]
 struct Taken {
+    /// How many there may be because of the files of this process.
+    files: usize,
     all: Count,
     by_address: HashMap<IpAddr, Count>,
 }
@@ -39,19 +41,27 @@ pub(super) struct Places {
 
 impl Places {
     pub(super) fn new(limits: &Limits) -> Places {
-        let connections = limits.connections_max.min(for_clients());
-        if connections < limits.connections_max {
-            let (wanted, max) = (limits.connections_max, connections);
-            tracing::warn!(wanted, max, "fewer connections than set: the open files limit is low");
-        }
-        let handshakes = limits.handshakes_max;
         Places {
-            taken: Mutex::default(),
-            max: Count { connections, handshakes },
+            taken: Mutex::new(Taken { files: usize::MAX, ..Taken::default() }),
+            max: Count { connections: limits.connections_max, handshakes: limits.handshakes_max },
             max_per_address: Count {
-                connections: limits.connections_per_address_max.min(connections),
+                connections: limits.connections_per_address_max,
                 handshakes: limits.handshakes_per_address_max,
             },
+        }
+    }
+
+    /// Connections will be files of this process: no more of them than it may open.
+    pub(super) fn count_files(&self) {
+        let files = for_clients();
+        self.taken().files = files;
+        let wanted = self.max.connections;
+        if files < wanted {
+            tracing::warn!(
+                wanted,
+                max = files,
+                "fewer connections than set: the open files limit is low"
+            );
         }
     }
 
@@ -63,7 +73,7 @@ impl Places {
     /// A place for a connection that has not said hello; without an address it is in this process.
     pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>) -> Result<Place, ErrorReply> {
         let mut taken = self.taken();
-        if taken.all.connections >= self.max.connections {
+        if taken.all.connections >= self.max.connections.min(taken.files) {
             return Err(refusal("the broker has as many connections as it is allowed to have"));
         }
         if taken.all.handshakes >= self.max.handshakes {
