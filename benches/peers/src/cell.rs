@@ -72,7 +72,7 @@ const SIZES: [usize; 3] = [100, 1_024, 16_384];
 
 /// The cells of one visit that runs on a fresh broker, in their order; the backlog has a visit of
 /// its own. A thousand queues come last: a broker that is slow to delete them is simply thrown away.
-pub(crate) fn plan(wanted: &[Workload], has_batches: bool, usual: Mode) -> Vec<Cell> {
+pub(crate) fn plan(wanted: &[Workload], has_batches: bool, usual: Mode, many: Mode) -> Vec<Cell> {
     let mut cells = Vec::new();
     let is_wanted = |workload: Workload| wanted.is_empty() || wanted.contains(&workload);
     if is_wanted(Workload::Publish) {
@@ -94,7 +94,7 @@ pub(crate) fn plan(wanted: &[Workload], has_batches: bool, usual: Mode) -> Vec<C
         (Workload::WorkQueue, usual),
         (Workload::Latency, Mode::Single),
         (Workload::LatencyHalf, usual),
-        (Workload::Queues, usual),
+        (Workload::Queues, many),
     ];
     for (workload, mode) in others {
         if is_wanted(workload) {
@@ -147,16 +147,16 @@ mod tests {
 
     #[test]
     fn a_peer_without_batches_has_no_batched_cells() {
-        let all = plan(&[], false, Mode::Single);
+        let all = plan(&[], false, Mode::Single, Mode::Single);
         assert!(all.iter().all(|cell| cell.mode == Mode::Single));
         assert_eq!(all.iter().filter(|cell| cell.workload == Workload::Publish).count(), 3);
-        let batched = plan(&[Workload::Publish], true, Mode::Batched);
+        let batched = plan(&[Workload::Publish], true, Mode::Batched, Mode::Batched);
         assert_eq!(batched.len(), 6);
     }
 
     #[test]
     fn half_of_the_peak_brings_the_cell_that_finds_the_peak() {
-        let cells = plan(&[Workload::LatencyHalf], true, Mode::Batched);
+        let cells = plan(&[Workload::LatencyHalf], true, Mode::Batched, Mode::Single);
         assert!(cells.iter().any(|c| c.workload == Workload::EndToEnd && c.size == 1_024));
         assert_eq!(cells.last().map(|cell| cell.workload), Some(Workload::LatencyHalf));
     }

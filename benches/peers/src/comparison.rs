@@ -60,7 +60,7 @@ fn times(args: &Compare, peers: usize) -> Times {
     let cells = if args.workload.is_empty() {
         CELLS_ABOUT
     } else {
-        cell::plan(&args.workload, true, Mode::Batched).len()
+        cell::plan(&args.workload, true, Mode::Batched, Mode::Batched).len()
     };
     let backlogs = if wants_backlog { args.backlog_repeat.min(args.repeat) } else { 0 };
     let budget = Duration::from_secs_f64(args.budget * 60.0);
@@ -118,6 +118,8 @@ fn out_of_budget(budget: Option<f64>, round: usize, elapsed: Duration) -> Option
 /// What was measured so far.
 struct Log {
     run: Run,
+    /// Its name means nothing to a reader of the results.
+    scratch: String,
     /// Of all repeats of a cell together.
     latencies: Vec<(Sample, Latencies)>,
     to: PathBuf,
@@ -131,11 +133,10 @@ impl Log {
         scratch: &Path,
         skipped: Vec<String>,
     ) -> Self {
-        let words: Vec<String> = std::env::args().skip(1).collect();
         let run = Run {
             begun: machine::now(),
             commit: machine::commit(),
-            command: format!("peers {}", words.join(" ")),
+            command: said(std::env::args().skip(1)),
             machine: Machine::this(scratch),
             repeat: rounds,
             warm_up_seconds: times.warm_up.as_secs_f64(),
@@ -146,7 +147,8 @@ impl Log {
             samples: Vec::new(),
             latencies: Vec::new(),
         };
-        Self { run, latencies: Vec::new(), to: args.results.join(&args.name) }
+        let scratch = scratch.to_string_lossy().into_owned();
+        Self { run, scratch, latencies: Vec::new(), to: args.results.join(&args.name) }
     }
 
     fn take(&mut self, ran: Result<Vec<visit::Outcome>>, round: usize) {
@@ -154,11 +156,15 @@ impl Log {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 println!("  FAILED in round {round}: {error:#}");
-                self.run.skipped.push(format!("round {round}: {error:#}"));
+                let why = format!("round {round}: {error:#}").replace(&self.scratch, "SCRATCH");
+                self.run.skipped.push(why);
                 return;
             }
         };
-        for (sample, latency) in outcomes {
+        for (mut sample, latency) in outcomes {
+            if let Some(failure) = &mut sample.failure {
+                *failure = failure.replace(&self.scratch, "SCRATCH");
+            }
             if sample.workload.is_some_and(Workload::is_open_loop) && latency.count() > 0 {
                 self.merge(&sample, &latency);
             }
@@ -191,6 +197,23 @@ impl Log {
         self.run.latencies = merged.collect();
         write(&self.run, &self.to)
     }
+}
+
+/// The command as the script takes it: options that name places on this machine are left out.
+fn said(words: impl Iterator<Item = String>) -> String {
+    const PLACES: [&str; 7] =
+        ["--posthaste", "--redis", "--nats", "--kafka", "--iggy", "--scratch", "--results"];
+    let mut said = vec!["benches/peers/run".to_owned()];
+    let mut is_place = false;
+    for word in words.skip(1) {
+        let name = word.split('=').next().unwrap_or_default();
+        if PLACES.contains(&name) {
+            is_place = !word.contains('=');
+        } else if !std::mem::take(&mut is_place) {
+            said.push(word);
+        }
+    }
+    said.join(" ")
 }
 
 fn write(run: &Run, to: &Path) -> Result<()> {
@@ -252,6 +275,13 @@ mod tests {
         assert_eq!(out_of_budget(None, 3, minutes(99)), None);
         let why = out_of_budget(Some(25.0), 4, minutes(24));
         assert_eq!(why.as_deref(), Some("round 4 and later: 3 took 24.0 of 25 minutes"));
+    }
+
+    #[test]
+    fn a_command_names_no_place_of_one_machine() {
+        let words = ["compare", "--posthaste", "/x/posthaste", "--quick", "--scratch=/y", "--only"];
+        let words = words.into_iter().chain(["redis"]).map(str::to_owned);
+        assert_eq!(said(words), "benches/peers/run --quick --only redis");
     }
 
     #[test]

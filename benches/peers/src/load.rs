@@ -23,6 +23,9 @@ const AHEAD_MESSAGES: u64 = 100_000;
 const AHEAD_BYTES: u64 = 64 << 20;
 /// LIMIT: the first messages to many queues may take so long.
 const TOUCH: Duration = Duration::from_secs(10);
+const BATCHES_MIN: u64 = 10;
+/// LIMIT: a window is prolonged by so many times its length.
+const EXTENSIONS_MAX: u32 = 3;
 /// How long the last confirms and the last acks may take.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -119,6 +122,9 @@ pub(crate) async fn run<P: Peer>(
     counters.measure(true);
     let from = Moment::now(server, &counters);
     wait(&counters, load.window).await;
+    if load.rate.is_none() {
+        fill_out(scene, &counters, from.confirmed, load.window).await;
+    }
     let to = Moment::now(server, &counters);
     counters.measure(false);
     counters.stop();
@@ -153,6 +159,19 @@ async fn touch(scene: &Scene, counters: &Counters) {
     let is_touched = || scene.queues == 1 || counters.confirmed.load(Relaxed) >= wanted;
     while !is_touched() && begun.elapsed() < TOUCH && !counters.is_stopping() {
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Lets the window of a slow broker go on until it has so much to count that one batch more or less
+/// does not matter.
+async fn fill_out(scene: &Scene, counters: &Counters, before: u64, window: Duration) {
+    let wanted = before + BATCHES_MIN * chunk(scene) as u64;
+    let end = Instant::now() + window * EXTENSIONS_MAX;
+    while counters.confirmed.load(Relaxed) < wanted && Instant::now() < end {
+        if counters.is_stopping() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

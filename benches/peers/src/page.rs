@@ -18,7 +18,7 @@ h1{font-size:1.7em}h2{margin-top:2.2em;border-bottom:1px solid var(--line)}h3{ma
 p,li{max-width:75ch}.soft{color:var(--soft)}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}
 th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{font-weight:600;color:var(--soft)}
+th:first-child,td:first-child{text-align:left;white-space:normal;min-width:13em}th{font-weight:600;color:var(--soft)}
 code{font-size:.92em;overflow-wrap:anywhere}
 svg{width:100%;height:auto;display:block}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}
 svg .label{text-anchor:end;fill:var(--soft)}.ours{fill:var(--ours)}.synced{fill:var(--synced)}

@@ -106,6 +106,11 @@ pub(crate) trait Peer: Send + Sync + 'static {
         if self.has_batches() { Mode::Batched } else { Mode::Single }
     }
 
+    /// The mode for a thousand queues in turn.
+    fn mode_for_many(&self) -> Mode {
+        self.usual_mode()
+    }
+
     /// Whether it compiles itself while it runs, so that its first seconds say nothing.
     fn warms_up(&self) -> bool {
         false

@@ -72,7 +72,8 @@ pub(crate) async fn run<P: Peer>(
         drop(run_cell(peer, &mut server, cell, long, 0.0).await);
     }
     let mut peak = 0.0;
-    for cell in cell::plan(wanted, peer.has_batches(), peer.usual_mode()) {
+    let (usual, many) = (peer.usual_mode(), peer.mode_for_many());
+    for cell in cell::plan(wanted, peer.has_batches(), usual, many) {
         let blank = sample(cell.workload, cell.size, Some(cell.mode));
         let ran = run_cell(peer, &mut server, cell, times, peak).await;
         let (done, latency) = match ran {

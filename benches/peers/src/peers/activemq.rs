@@ -152,6 +152,11 @@ impl Peer for ActiveMq {
         stomp::connect(ADDRESS, None).await.map(drop)
     }
 
+    /// A transaction over a thousand queues is slower than its messages one by one.
+    fn mode_for_many(&self) -> Mode {
+        Mode::Single
+    }
+
     fn warms_up(&self) -> bool {
         true
     }
