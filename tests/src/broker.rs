@@ -80,12 +80,41 @@ impl TestBroker {
     /// # Panics
     /// When it runs already, or does not become ready.
     pub fn restart(&mut self) {
+        if let Err(exit) = self.try_restart() {
+            panic!("the broker ended before it was ready: {exit:?}");
+        }
+    }
+
+    /// [`TestBroker::restart`] with more arguments for this life.
+    ///
+    /// # Panics
+    /// When it runs already, or does not become ready.
+    pub fn restart_with(&mut self, more: &[&str]) {
+        let usual = self.extra.len();
+        self.extra.extend(more.iter().map(|&argument| argument.to_owned()));
+        self.restart();
+        self.extra.truncate(usual);
+    }
+
+    /// Starts it again; it may end before it is ready.
+    ///
+    /// # Errors
+    /// It ended; how, and what it had printed.
+    ///
+    /// # Panics
+    /// When it runs already.
+    pub fn try_restart(&mut self) -> Result<(), (ExitStatus, String)> {
         assert!(self.running.is_none(), "stop or kill it first");
         let mut child = self.serve().stdout(Stdio::piped()).spawn().expect("posthaste can be run");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let (listen, http) = ready(&mut stdout);
-        self.listen = listen;
-        self.running = Some(Running { child, _stdout: stdout, http });
+        match ready(&mut stdout) {
+            Ok((listen, http)) => {
+                self.listen = listen;
+                self.running = Some(Running { child, _stdout: stdout, http });
+                Ok(())
+            }
+            Err(printed) => Err((child.wait().expect("it is our child"), printed)),
+        }
     }
 
     /// The command line of this broker; its errors go to `broker.log`.
@@ -234,13 +263,25 @@ impl TestBroker {
     /// # Panics
     /// When it does not run, or the system does not say.
     pub fn resident_bytes(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory that it had at once, in bytes.
+    ///
+    /// # Panics
+    /// When it does not run, or the system does not say.
+    pub fn peak_bytes(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
         let id = self.running.as_ref().expect("it runs").child.id();
         let mut status = String::new();
         let mut file = std::fs::File::open(format!("/proc/{id}/status")).expect("it is alive");
         file.read_to_string(&mut status).expect("the status is text");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS is told");
+        let line = status.lines().find(|line| line.starts_with(field)).expect("memory is told");
         let kib = line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok());
-        kib.expect("VmRSS is a number") * 1024
+        kib.expect("memory is a number") * 1024
     }
 
     /// A client command against this broker, not yet run.
@@ -281,18 +322,20 @@ impl Drop for TestBroker {
     }
 }
 
-/// Reads lines until the broker says where it listens.
-fn ready(stdout: &mut impl BufRead) -> (String, String) {
+/// Reads lines until the broker says where it listens. Without that, what it printed.
+fn ready(stdout: &mut impl BufRead) -> Result<(String, String), String> {
     let mut seen = String::new();
     loop {
         let mut line = String::new();
         let read = stdout.read_line(&mut line).expect("a pipe can be read");
-        assert!(read > 0, "the broker ended before it was ready; it printed: {seen}");
+        if read == 0 {
+            return Err(seen);
+        }
         seen.push_str(&line);
         if let Some(rest) = line.trim_end().strip_prefix("ready ") {
             let mut words = rest.split(' ');
             let listen = words.next().unwrap_or_default().to_owned();
-            return (listen, words.next().unwrap_or_default().to_owned());
+            return Ok((listen, words.next().unwrap_or_default().to_owned()));
         }
     }
 }

@@ -60,7 +60,7 @@ pub(super) fn a_flood_of_connects_disturbs_nobody_and_fills_no_log() {
         }
     }
     println!("{count} connections in {:?}", begun.elapsed());
-    assert!(count > 200);
+    assert!(count > 20);
     arena.let_the_victim_work();
     drop(arena.greet());
     let told = || arena.broker.log().contains("connections were refused or ended");
@@ -265,7 +265,7 @@ pub(super) fn large_frames_that_never_end_share_one_memory() {
     let number = raw.publish(target, batch("orders", &[&vec![b'x'; 1 << 20][..]; 3]));
     raw.outcome(number).expect("room again for a large one");
     let mut arena = arena;
-    arena.quiet_bytes += 48 << 20;
+    arena.quiet_bytes += 16 << 20;
     arena.finish();
 }
 
@@ -293,7 +293,7 @@ pub(super) fn a_publisher_that_never_reads_is_held_back_and_disturbs_nobody() {
     assert_eq!(arena.greet().counts("flood").ready, number * 8);
     let mut arena = arena;
     // The tail cache is the broker's own and not the attacker's.
-    arena.quiet_bytes += 160 << 20;
+    arena.quiet_bytes += 64 << 20;
     arena.finish();
 }
 

@@ -56,8 +56,8 @@ impl Arena {
 
     /// The victim has gone on, memory is bounded, nothing panicked, the log is short.
     fn finish(mut self) {
-        let now = self.broker.resident_bytes();
-        let more = now.saturating_sub(self.quiet_bytes);
+        let more = self.broker.peak_bytes().saturating_sub(self.quiet_bytes);
+        println!("the attack cost {more} bytes of memory at most");
         assert!(more < ATTACK_BYTES_MAX, "the attack cost {more} bytes of memory");
         self.victim.finish();
         assert!(self.broker.is_running(), "the broker ended: {}", self.broker.log());

@@ -106,7 +106,7 @@ pub(super) fn a_consumer_that_never_reads_costs_bounded_memory_and_loses_nothing
     eventually("its messages come back", || (raw.counts("big").ready == 500).then_some(()));
     drop(deaf);
     let mut arena = arena;
-    arena.quiet_bytes += 256 << 20;
+    arena.quiet_bytes += 96 << 20;
     arena.finish();
 }
 
