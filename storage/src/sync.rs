@@ -18,6 +18,18 @@ pub(crate) use shuttle::{
 
 use mpsc::{Receiver, RecvTimeoutError};
 
+/// Waits so long.
+#[cfg(not(feature = "schedules"))]
+pub(crate) fn sleep(time: std::time::Duration) {
+    thread::sleep(time);
+}
+
+/// Lets the others go first.
+#[cfg(feature = "schedules")]
+pub(crate) fn sleep(_time: std::time::Duration) {
+    thread::yield_now();
+}
+
 /// Waits for a message, at most so long.
 #[cfg(not(feature = "schedules"))]
 pub(crate) fn receive<T>(

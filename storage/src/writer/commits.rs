@@ -11,9 +11,10 @@ use super::LogWriter;
 use crate::block::Block;
 use crate::body::Body;
 use crate::error::StorageError;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use crate::sync::receive;
 use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{receive, sleep};
 
 /// How often a log that is out of space looks for some.
 const LOOK_FOR_SPACE: Duration = Duration::from_millis(100);
@@ -23,8 +24,20 @@ const BEACON_AFTER: Duration = Duration::from_millis(100);
 /// Commits bodies on a thread of its own. Dropping it without [`CommitHandle::shutdown`] leaves the log as a crash would.
 #[derive(Debug)]
 pub struct CommitHandle {
+    /// First, so that the thread knows of the end before it sees that nothing more can come.
+    ending: Ending,
     orders: SyncSender<Order>,
     thread: JoinHandle<Result<(), StorageError>>,
+}
+
+/// Whether the handle is gone, or about to go: a thread that holds two bodies does not look for orders.
+#[derive(Debug, Default)]
+struct Ending(Arc<AtomicBool>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// Why a body was not taken.
@@ -42,16 +55,25 @@ enum Order {
     Seal,
 }
 
+/// The other end of the handle.
+#[derive(Debug)]
+struct Taken {
+    orders: Receiver<Order>,
+    is_ending: Arc<AtomicBool>,
+}
+
 /// Starts the thread. `on_done` is called on it, once for every body taken, in order.
 pub fn spawn(
     writer: LogWriter,
     on_done: impl FnMut(Result<Arc<Block>, StorageError>) + Send + 'static,
 ) -> io::Result<CommitHandle> {
     let (orders, taken) = sync_channel(1);
+    let ending = Ending::default();
+    let taken = Taken { orders: taken, is_ending: Arc::clone(&ending.0) };
     let thread = thread::Builder::new()
         .name("posthaste-log".into())
         .spawn(move || run(writer, &taken, on_done))?;
-    Ok(CommitHandle { orders, thread })
+    Ok(CommitHandle { ending, orders, thread })
 }
 
 impl CommitHandle {
@@ -73,6 +95,7 @@ impl CommitHandle {
     ///
     /// *Errors*: the seal's, or [`StorageError::Poisoned`] if the thread had ended before.
     pub fn shutdown(self) -> Result<(), StorageError> {
+        drop(self.ending);
         // If the thread is gone, its result says why.
         drop(self.orders.send(Order::Seal));
         drop(self.orders);
@@ -82,7 +105,7 @@ impl CommitHandle {
 
 fn run(
     mut writer: LogWriter,
-    orders: &Receiver<Order>,
+    taken: &Taken,
     mut on_done: impl FnMut(Result<Arc<Block>, StorageError>),
 ) -> Result<(), StorageError> {
     let mut is_idle = false;
@@ -91,14 +114,14 @@ fn run(
         let order = if let Some(order) = kept.take() {
             order
         } else if is_idle {
-            orders.recv().map_err(RecvTimeoutError::from)
+            taken.orders.recv().map_err(RecvTimeoutError::from)
         } else {
-            receive(orders, BEACON_AFTER)
+            receive(&taken.orders, BEACON_AFTER)
         };
         match order {
             Ok(Order::Commit(time_ms, body)) => {
                 is_idle = false;
-                kept = wait_for_space(&mut writer, orders, &body);
+                kept = wait_for_space(&mut writer, taken, &body);
                 on_done(writer.commit(time_ms, body));
             }
             Ok(Order::Seal) => return writer.seal(),
@@ -117,7 +140,7 @@ fn run(
 /// Waits while there is no room for a body, and somebody waits for it; what came meanwhile.
 fn wait_for_space(
     writer: &mut LogWriter,
-    orders: &Receiver<Order>,
+    taken: &Taken,
     body: &Body,
 ) -> Option<Result<Order, RecvTimeoutError>> {
     let store = Arc::clone(&writer.running.store);
@@ -134,10 +157,13 @@ fn wait_for_space(
         }
         store.slots.set_waited_for(true);
         if kept.is_some() {
-            thread::sleep(LOOK_FOR_SPACE);
+            if taken.is_ending.load(Ordering::Acquire) {
+                break kept;
+            }
+            sleep(LOOK_FOR_SPACE);
             continue;
         }
-        match receive(orders, LOOK_FOR_SPACE) {
+        match receive(&taken.orders, LOOK_FOR_SPACE) {
             Err(RecvTimeoutError::Timeout) => {}
             // The next one waits, too.
             Ok(Order::Commit(time_ms, body)) => kept = Some(Ok(Order::Commit(time_ms, body))),

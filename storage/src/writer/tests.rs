@@ -213,7 +213,11 @@ fn spawned(
 const SOON: Duration = Duration::from_secs(10);
 
 fn submit(handle: &CommitHandle, offset: u64) {
-    let mut waiting = body(offset, 100);
+    submit_of(handle, offset, 100);
+}
+
+fn submit_of(handle: &CommitHandle, offset: u64, bytes: usize) {
+    let mut waiting = body(offset, bytes);
     let deadline = Instant::now() + SOON;
     loop {
         match handle.submit(offset, waiting) {
@@ -336,6 +340,32 @@ fn log_thread_that_waits_for_space_ends_when_nobody_waits_for_it() {
     handle.shutdown().unwrap();
     let last = done.recv_timeout(SOON).unwrap();
     assert!(matches!(&last, Err(error) if error.is_no_space()), "{last:?}");
+    drop(reader);
+    disk.heal();
+    let (found, report) = replay(&disk);
+    assert_eq!((found.len() as u64, report.clean), (blocks, true));
+}
+
+#[test]
+fn log_thread_that_waits_for_space_with_two_bodies_ends_when_nobody_waits_for_them() {
+    let disk = SimDisk::new(1);
+    let (handle, done, reader) = spawned(&disk);
+    disk.fail(Fault::new(Op::Allocate, Effect::Error(ErrorKind::StorageFull)).forever());
+    let mut blocks = 0;
+    while !reader.space().is_waited_for {
+        handle.submit(1, body(blocks, 8_000)).unwrap();
+        blocks += u64::from(done.recv_timeout(Duration::from_millis(300)).is_ok());
+    }
+    // The thread takes the second out of the channel, and then there is room in it for a third.
+    for offset in 1..3 {
+        submit_of(&handle, blocks + offset, 8_000);
+    }
+    let ended = std::thread::spawn(move || handle.shutdown());
+    for _ in 0..3 {
+        let last = done.recv_timeout(SOON).unwrap();
+        assert!(matches!(&last, Err(error) if error.is_no_space()), "{last:?}");
+    }
+    ended.join().unwrap().unwrap();
     drop(reader);
     disk.heal();
     let (found, report) = replay(&disk);

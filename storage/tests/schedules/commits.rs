@@ -114,3 +114,23 @@ fn a_handle_that_is_dropped_ends_the_thread_and_loses_nothing_confirmed() {
         assert!(found_after_power_cut(&disk) >= confirmed);
     });
 }
+
+#[test]
+fn p28_a_log_thread_that_waits_for_room_can_be_stopped_in_every_schedule() {
+    check_schedules("a stop on a full disk", 2_000, || {
+        let disk = SimDisk::new(1);
+        let (handle, answers) = start(&disk);
+        let full = Effect::Error(std::io::ErrorKind::StorageFull);
+        disk.fail(Fault::new(Op::Allocate, full).forever());
+        let mut taken = 0;
+        for offset in 0..6 {
+            taken += usize::from(handle.submit(offset, body(offset)).is_ok());
+            thread::yield_now();
+        }
+        handle.shutdown().unwrap();
+        let answers = answers.lock().unwrap();
+        assert_eq!(answers.len(), taken, "every body taken is answered");
+        let good = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert_eq!(found_after_power_cut(&disk), good as u64);
+    });
+}
