@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &Compare) -> Result<()> {
     // Brokers have ended: those that a failure left were killed when they were dropped.
     drop(fs::remove_dir_all(&scratch));
     log.write()?;
-    println!("results: {}.json .md .html", log.to.display());
+    println!("results: {}.json .md .html .svg", log.to.display());
     done
 }
 
@@ -223,6 +223,7 @@ fn write(run: &Run, to: &Path) -> Result<()> {
     fs::write(to.with_extension("json"), serde_json::to_string_pretty(run)? + "\n")?;
     fs::write(to.with_extension("md"), table::document(run))?;
     fs::write(to.with_extension("html"), crate::page::html(run))?;
+    fs::write(to.with_extension("svg"), crate::page::image(run))?;
     Ok(())
 }
 

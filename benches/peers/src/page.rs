@@ -4,7 +4,7 @@ use crate::cell::Workload;
 use crate::peer::Facts;
 use crate::plot::{self, Bar, Curve, escape};
 use crate::record::Run;
-use crate::stats::{Row, rows};
+use crate::stats::{Row, Spread, rows};
 use crate::table::{self, ORDER, Table};
 
 const STYLE: &str = "
@@ -87,7 +87,7 @@ fn plots(run: &Run, all: &[Row], workload: Workload) -> String {
     let of_workload = || all.iter().filter(|row| row.workload == workload && row.count > 0);
     match workload {
         Workload::Start => bars(run, of_workload(), "RSS idle, MB", |row| {
-            crate::stats::Spread::of(std::iter::once(row.resident_mb))
+            Spread::of(std::iter::once(row.resident_mb))
         }),
         Workload::Backlog => {
             let killed =
@@ -118,6 +118,42 @@ fn plots(run: &Run, all: &[Row], workload: Workload) -> String {
     }
 }
 
+/// What the image shows: the cells that most people ask for.
+const SHOWN: [(Workload, usize); 5] = [
+    (Workload::Publish, 100),
+    (Workload::Publish, 1_024),
+    (Workload::EndToEnd, 100),
+    (Workload::WorkQueue, 1_024),
+    (Workload::FanOut, 1_024),
+];
+
+/// The image for other documents: messages a second, each peer in the mode that is faster for it.
+pub(crate) fn image(run: &Run) -> String {
+    let all = rows(run);
+    let panels = SHOWN.iter().filter_map(|(workload, size)| {
+        let of_peer = |facts: &Facts| {
+            let of_cell = all.iter().filter(|row| {
+                row.peer == facts.name && row.workload == *workload && row.size == *size
+            });
+            let best = of_cell
+                .filter(|row| row.count > 0)
+                .max_by(|a, b| f64::total_cmp(&a.per_second.median, &b.per_second.median))?;
+            Some(bar(run, best, best.per_second))
+        };
+        let bars: Vec<Bar> = run.peers.iter().filter_map(of_peer).collect();
+        let size =
+            if *size >= 1_024 { format!("{} KiB", size / 1_024) } else { format!("{size} B") };
+        let title = format!("{}, {size}, messages a second", workload.title());
+        (!bars.is_empty()).then_some((title, bars))
+    });
+    plot::image(&panels.collect::<Vec<_>>())
+}
+
+fn bar(run: &Run, row: &Row, spread: Spread) -> Bar {
+    let synced = run.peers.iter().any(|facts| facts.name == row.peer && facts.synced);
+    Bar { label: row.peer.clone(), spread, synced, ours: row.peer == OURS }
+}
+
 /// The peer in whose repository this is.
 const OURS: &str = "posthaste";
 
@@ -125,19 +161,9 @@ fn bars<'a>(
     run: &Run,
     rows: impl Iterator<Item = &'a Row>,
     title: &str,
-    of: fn(&Row) -> Option<crate::stats::Spread>,
+    of: fn(&Row) -> Option<Spread>,
 ) -> String {
-    let is_synced = |name: &str| run.peers.iter().any(|facts| facts.name == name && facts.synced);
-    let bars: Vec<Bar> = rows
-        .filter_map(|row| {
-            Some(Bar {
-                label: row.peer.clone(),
-                spread: of(row)?,
-                synced: is_synced(&row.peer),
-                ours: row.peer == OURS,
-            })
-        })
-        .collect();
+    let bars: Vec<Bar> = rows.filter_map(|row| Some(bar(run, row, of(row)?))).collect();
     if bars.is_empty() {
         return String::new();
     }

@@ -22,6 +22,16 @@ const ROW: f64 = 22.0;
 
 /// Horizontal bars on a linear scale from zero, with a line from the smallest to the largest repeat.
 pub(crate) fn bars(bars: &[Bar]) -> String {
+    let height = height(bars);
+    format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">{}</svg>", rows(bars))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "few bars")]
+fn height(bars: &[Bar]) -> f64 {
+    bars.len() as f64 * ROW + 4.0
+}
+
+fn rows(bars: &[Bar]) -> String {
     let most = bars.iter().map(|bar| bar.spread.max).fold(0.0, f64::max).max(1e-9);
     let scale = (WIDTH - LABEL - NUMBER) / most;
     let mut rows = String::new();
@@ -49,9 +59,27 @@ pub(crate) fn bars(bars: &[Bar]) -> String {
             figure(bar.spread.median),
         );
     }
-    #[expect(clippy::cast_precision_loss, reason = "few bars")]
-    let height = bars.len() as f64 * ROW + 4.0;
-    format!("<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">{rows}</svg>")
+    rows
+}
+
+/// Room for the title of a panel.
+const TITLE: f64 = 34.0;
+
+/// Panels of bars below each other, as an image that stands alone, on light and on dark.
+pub(crate) fn image(panels: &[(String, Vec<Bar>)]) -> String {
+    let (mut drawn, mut y) = (String::new(), 0.0);
+    for (title, bars) in panels {
+        drawn +=
+            &format!("<text x=\"0\" y=\"{}\" class=\"title\">{}</text>", y + 22.0, escape(title));
+        drawn += &format!("<g transform=\"translate(0 {})\">{}</g>", y + TITLE, rows(bars));
+        y += TITLE + height(bars);
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y}\"><style>\
+         text{{font:12px sans-serif;fill:#808890}}.title{{font:bold 14px sans-serif}}\
+         .label{{text-anchor:end}}.ours{{fill:#ea580c}}.synced{{fill:#4f74ad}}.loose{{fill:#a9b4c6}}\
+         .spread{{stroke:#808890;stroke-width:1.5}}</style>{drawn}</svg>\n"
+    )
 }
 
 /// A latency curve: (quantile, microseconds).
@@ -156,6 +184,15 @@ mod tests {
         let furthest = end.fold(0.0, f64::max);
         assert!(furthest <= WIDTH - NUMBER + 0.1, "{furthest}");
         assert!(svg.contains("b&lt;") && svg.starts_with("<svg") && svg.ends_with("</svg>"));
+    }
+
+    #[test]
+    fn an_image_has_all_its_panels_one_below_the_other() {
+        let panels =
+            [("one".to_owned(), vec![bar("a", 1.0)]), ("two".to_owned(), vec![bar("b", 2.0)])];
+        let svg = image(&panels);
+        assert!(svg.contains("translate(0 34)") && svg.contains("translate(0 94)"), "{svg}");
+        assert!(svg.contains(">one<") && svg.contains(">two<") && !svg.contains("var("));
     }
 
     #[test]
