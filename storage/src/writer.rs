@@ -143,7 +143,7 @@ impl LogWriter {
     }
 
     /// Sees to it that the body fits behind the end of the log. Refusals for lack of space leave all as it was.
-    fn make_room(&mut self, body: &Body) -> Result<(), StorageError> {
+    pub fn make_room(&mut self, body: &Body) -> Result<(), StorageError> {
         self.store().poison.check()?;
         self.check_size(body)?;
         if self.has_room(body.len(), body.runs.len()) { Ok(()) } else { self.roll() }

@@ -316,6 +316,14 @@ impl Driver {
             message: "the broker is shutting down; everything confirmed is kept".into(),
             similar: Vec::new(),
         });
+        // ORDER: the one under way covers less than the last, so it goes first.
+        while self.checkpoints.is_running
+            && let Some(input) = self.inputs.recv().await
+        {
+            if let Input::Checkpointed(result) = input {
+                self.on_checkpointed(result, now);
+            }
+        }
         let (state, floors) = (self.core.shard().checkpoint(), self.core.shard().floors());
         let (keeper, covered) = (self.keeper, self.applied);
         let work = move || {

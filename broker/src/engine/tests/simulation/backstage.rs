@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 /// How long the log is idle before a beacon; as the real one.
 const BEACON_AFTER: Duration = Duration::from_millis(100);
+/// How often a log that is out of space looks for some; as the real one.
+const LOOK_FOR_SPACE: Duration = Duration::from_millis(100);
 
 /// How slow the disk is.
 #[derive(Clone, Debug)]
@@ -100,6 +102,10 @@ impl Stagehand {
     }
 }
 
+fn has_room(writer: &mut LogWriter, body: &Body) -> bool {
+    !matches!(writer.make_room(body), Err(error) if error.is_no_space())
+}
+
 async fn write(
     mut writer: LogWriter,
     mut orders: mpsc::UnboundedReceiver<Order>,
@@ -107,8 +113,11 @@ async fn write(
     pace: Pace,
 ) {
     let mut is_idle = false;
+    let mut kept = None;
     loop {
-        let order = if is_idle {
+        let order = if kept.is_some() {
+            kept.take()
+        } else if is_idle {
             orders.recv().await
         } else {
             match tokio::time::timeout(BEACON_AFTER, orders.recv()).await {
@@ -125,6 +134,10 @@ async fn write(
             Some(Order::Commit(time_ms, body)) => {
                 is_idle = false;
                 pace.wait().await;
+                while kept.is_none() && !has_room(&mut writer, &body) {
+                    tokio::time::sleep(LOOK_FOR_SPACE).await;
+                    kept = orders.try_recv().ok();
+                }
                 let done = writer.commit(time_ms, body);
                 pace.wait().await;
                 on_done(done);

@@ -10,9 +10,10 @@ use crate::engine::start::{OpenError, open};
 use crate::listen::Door;
 use posthaste_storage::disk::SimDisk;
 use posthaste_storage::{LogKeeper, Options, RecoveryReport};
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,27 @@ pub(super) struct Life {
     ended: Ended,
     disk: SimDisk,
     tap: Tap,
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Takes note of panics of this thread, which a task of the broker would keep to itself.
+pub(super) fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANIC.with_borrow_mut(|told| *told = Some(panic.to_string()));
+            before(panic);
+        }));
+    });
+}
+
+/// The last panic since the last call.
+pub(super) fn take_panic() -> Option<String> {
+    PANIC.take()
 }
 
 /// A runtime whose time passes only when nothing else can happen.

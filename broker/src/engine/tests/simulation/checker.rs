@@ -13,6 +13,7 @@
 //! | two holders | two consumers held a lease on one message at once, or a lost lease settled it |
 //! | resurrected | what was deleted came back |
 //! | attempts | attempts went back without a replay |
+//! | panic | a task of the broker panicked, wherever it was caught |
 //! | counts | ready, leased, delayed and dead do not add up to what is there |
 
 use super::history::{Delivered, Event, First, History, How};

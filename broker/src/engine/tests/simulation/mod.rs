@@ -19,6 +19,7 @@ mod proofs;
 mod publisher;
 mod runs;
 mod scene;
+mod stops;
 mod world;
 
 pub(crate) use backstage::Stagehand;

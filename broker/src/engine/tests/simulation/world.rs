@@ -3,7 +3,7 @@
 
 use super::actor::{Client, Role, Stage};
 use super::admin::Admin;
-use super::broker::{Life, runtime};
+use super::broker::{Life, count_panics, runtime, take_panic};
 use super::consumer::Consumer;
 use super::faults::{Plan, failing, survivor};
 use super::history::{Event, History};
@@ -69,6 +69,7 @@ pub(super) struct World {
     full_until_ms: u64,
     slow_until_ms: u64,
     nested: u32,
+    full_starts: u32,
     has_died_late: bool,
     is_stopping: Option<u64>,
     ended_well: bool,
@@ -112,6 +113,7 @@ pub(super) fn run(seed: u64, operations_max: u64, mode: Mode) -> World {
         full_until_ms: 0,
         slow_until_ms: 0,
         nested: 0,
+        full_starts: 0,
         has_died_late: false,
         is_stopping: None,
         ended_well: false,
@@ -143,6 +145,8 @@ impl World {
         self.tap.set_born(self.base_ms, born);
         let seed = self.dice.roll();
         self.lives += 1;
+        self.full_starts = if self.full_until_ms > 0 { self.full_starts + 1 } else { 0 };
+        count_panics();
         let started = Life::start(&self.disk, options(), &self.wall_us, &self.tap, seed);
         let life = match started {
             Ok(life) => life,
@@ -165,6 +169,10 @@ impl World {
                 self.fault(now_ms, "the power goes");
                 return End::Dead;
             }
+            if let Some(what) = take_panic() {
+                self.history.broken("panic", what);
+                return End::Done;
+            }
             if let Some(ended) = life.ended() {
                 return self.on_ended(&ended, now_ms);
             }
@@ -183,14 +191,12 @@ impl World {
         if self.disk.is_off() {
             return End::Dead;
         }
-        let is_io = matches!(
-            error,
-            OpenError::Storage(StorageError::Io { .. } | StorageError::NoSpace { .. })
-        );
-        if !is_io
-            || self.healed_ms.is_some()
-            || self.disk.faults_struck() == 0 && self.full_until_ms == 0
-        {
+        let is_io = matches!(error, OpenError::Storage(StorageError::Io { .. }));
+        let is_io = is_io && self.disk.faults_struck() > 0;
+        // Each start takes a segment that was kept ready; on a full disk they come to an end.
+        let is_no_space = matches!(error, OpenError::Storage(StorageError::NoSpace { .. }));
+        let is_known = is_io || (is_no_space && self.full_starts > 1);
+        if !is_known || self.healed_ms.is_some() {
             self.history.broken("lost", format!("the start is refused: {error}"));
             return End::Done;
         }
@@ -204,6 +210,9 @@ impl World {
     fn on_ended(&mut self, ended: &Result<(), String>, now_ms: u64) -> End {
         self.fault(now_ms, format!("the broker ends: {ended:?}"));
         self.ended_well = ended.is_ok();
+        if ended.as_ref().is_err_and(|error| error.contains("no space")) {
+            self.history.broken("unseen", "a full disk ended the broker".into());
+        }
         // What had failed before the faults ended may show a little later, but only once.
         let is_late =
             self.mode == Mode::Safety && !std::mem::replace(&mut self.has_died_late, true);
@@ -302,8 +311,10 @@ impl World {
             return false;
         }
         if self.has_set_up() {
-            let index = self.dice.index(self.clients.len());
-            self.with(index, now_ms, Client::act);
+            for _ in 0..=self.dice.below(3) {
+                let index = self.dice.index(self.clients.len());
+                self.with(index, now_ms, Client::act);
+            }
         } else {
             self.with(0, now_ms, Client::act);
         }
