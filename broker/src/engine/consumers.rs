@@ -7,8 +7,8 @@ use super::publish::reply_of;
 use super::requests::Asked;
 use crate::shard::effects::{Refusal, SettleResult};
 use posthaste_protocol::error::ErrorCode;
-use posthaste_protocol::limits::CONSUMERS_PER_CONNECTION_MAX;
-use posthaste_protocol::request::{Consume, Kind, Settings};
+use posthaste_protocol::limits::{CONSUMERS_PER_CONNECTION_MAX, SETTLE_ITEMS_MAX};
+use posthaste_protocol::request::{Consume, Held, Kind, Settings};
 use posthaste_protocol::{Request, Response};
 
 impl Core {
@@ -31,6 +31,7 @@ impl Core {
                 for command in commands {
                     self.open.command(&command);
                 }
+                let stale = self.say_stale(asked, stale);
                 if confirm {
                     let response = Response::Settled { stale };
                     self.say_after(asked.connection, asked.channel, asked.corr, response);
@@ -42,6 +43,7 @@ impl Core {
             }
             Request::Extend { lease_ms, items } => {
                 let stale = self.shard.extend(who, &items, now.mono_ms, lease_ms);
+                let stale = self.say_stale(asked, stale);
                 let response = Response::Extended { stale };
                 self.say(asked.connection, asked.channel, asked.corr, &response);
                 Ok(())
@@ -53,6 +55,19 @@ impl Core {
             }
             _ => Err(Refusal::new(ErrorCode::Internal, "not a request of a consumer")),
         }
+    }
+
+    /// A range that is asked for may have more holes than fit into a frame: tells all but the last
+    /// part of them at once, and gives that.
+    fn say_stale(&mut self, asked: Asked, mut stale: Vec<Held>) -> Vec<Held> {
+        let most = SETTLE_ITEMS_MAX as usize;
+        let last = stale.len().saturating_sub(1) / most * most;
+        let rest = stale.split_off(last);
+        for part in stale.chunks(most) {
+            let response = Response::Settled { stale: part.to_vec() };
+            self.say(asked.connection, asked.channel, 0, &response);
+        }
+        rest
     }
 
     fn consume(&mut self, asked: Asked, consume: Consume) -> Result<(), Refusal> {

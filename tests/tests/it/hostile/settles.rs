@@ -115,3 +115,53 @@ pub(super) fn no_credit_is_no_message_and_endless_credit_is_what_the_protocol_al
     arena.quiet_bytes += 16 << 20;
     arena.finish();
 }
+
+#[test]
+pub(super) fn a_range_with_ten_thousand_holes_is_answered_in_frames_that_can_be_read() {
+    const MESSAGES: u32 = 30_000;
+    let arena = Arena::new();
+    let mut raw = arena.greet();
+    let target = raw.declare(Kind::Queue, "orders");
+    let number = raw.publish(target, batch("orders", &vec![&b"x"[..]; MESSAGES as usize]));
+    raw.outcome(number).unwrap();
+    let credit = Credit { messages: MESSAGES, bytes: u64::MAX, begun: 0 };
+    let all = Consume { credit, ..consume("orders", 0) };
+    assert!(matches!(raw.ask(1, &Request::Consume(all)), Response::Consuming { .. }));
+    let got = raw.take("orders", MESSAGES as usize);
+    // Every second one is acked, then all of them: half of them are holes.
+    for some in got.chunks(8_192) {
+        let items =
+            some.iter().step_by(2).map(|got| Settle { held: got.held(), outcome: Outcome::Ack });
+        let request = Request::Settle { confirm: true, items: items.collect() };
+        assert!(matches!(raw.ask(1, &request), Response::Settled { stale } if stale.is_empty()));
+    }
+    let held = Held { first: got[0].offset, count: MESSAGES, epoch: got[0].epoch };
+    assert!(
+        got.iter().all(|got| got.epoch == held.epoch),
+        "one delivery, or the test tests nothing"
+    );
+    let Response::Extended { stale } =
+        raw.ask(1, &Request::Extend { lease_ms: 60_000, items: vec![held] })
+    else {
+        panic!("no answer to an extend");
+    };
+    assert!(!stale.is_empty());
+    let items = vec![Settle { held, outcome: Outcome::Ack }];
+    let corr = raw.request(1, &Request::Settle { confirm: true, items });
+    let mut stale = Vec::new();
+    loop {
+        match raw.heard().expect("the broker answers") {
+            (frame, Response::Settled { stale: some }) => {
+                stale.extend(some);
+                if frame.header.corr == corr {
+                    break;
+                }
+            }
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+    let named: u64 = stale.iter().map(|held| u64::from(held.count)).sum();
+    assert!(named >= u64::from(MESSAGES / 2), "{named} are named");
+    assert_eq!(raw.counts("orders").settled, u64::from(MESSAGES));
+    arena.finish();
+}
