@@ -7,9 +7,12 @@ use super::publish::reply_of;
 use super::requests::Asked;
 use crate::shard::effects::{Refusal, SettleResult};
 use posthaste_protocol::error::ErrorCode;
-use posthaste_protocol::limits::{CONSUMERS_PER_CONNECTION_MAX, SETTLE_ITEMS_MAX};
+use posthaste_protocol::limits::CONSUMERS_PER_CONNECTION_MAX;
 use posthaste_protocol::request::{Consume, Held, Kind, Settings};
 use posthaste_protocol::{Request, Response};
+
+/// Stale ranges of one answer: as many as fit, so that whoever waits for it is told in one piece.
+const STALE_MAX: usize = 12_000;
 
 impl Core {
     pub(super) fn consumer_request(
@@ -60,10 +63,9 @@ impl Core {
     /// A range that is asked for may have more holes than fit into a frame: tells all but the last
     /// part of them at once, and gives that.
     fn say_stale(&mut self, asked: Asked, mut stale: Vec<Held>) -> Vec<Held> {
-        let most = SETTLE_ITEMS_MAX as usize;
-        let last = stale.len().saturating_sub(1) / most * most;
+        let last = stale.len().saturating_sub(1) / STALE_MAX * STALE_MAX;
         let rest = stale.split_off(last);
-        for part in stale.chunks(most) {
+        for part in stale.chunks(STALE_MAX) {
             let response = Response::Settled { stale: part.to_vec() };
             self.say(asked.connection, asked.channel, 0, &response);
         }
