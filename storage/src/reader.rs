@@ -91,6 +91,22 @@ impl LogReader {
         Ok(None)
     }
 
+    /// The first offset of the first run that begins after `offset`: where to go on behind one that is damaged. Blocks on the
+    /// disk.
+    pub fn run_after(&self, stream: u32, offset: u64) -> Result<Option<u64>, StorageError> {
+        let mut from = offset;
+        loop {
+            let Some(slice) = read(&self.store().catalogue).slice(stream, from) else {
+                return Ok(None);
+            };
+            let found = self.find(slice.seq, stream, Wanted::After(offset))?;
+            if let Some(place) = found.and_then(|found| found.place) {
+                return Ok(Some(place.run.base_offset));
+            }
+            from = slice.end_offset.max(from + 1);
+        }
+    }
+
     /// The first offset of the first run that was accepted at `from_time_ms` or later. Blocks on the disk.
     pub fn run_time(&self, stream: u32, from_time_ms: u64) -> Result<Option<u64>, StorageError> {
         let late: Vec<u32> = {

@@ -301,6 +301,7 @@ pub(crate) const SEEDS: &[Seed] = &[
         promise: "P12",
         bug: "settles what cannot be read, instead of telling it among the dead letters",
         tests: &[
+            "broker::engine::tests::damage::p12_damage_met_while_serving_costs_only_what_it_hit_and_is_told",
             "broker::shard::tests::delivery::unreadable_messages_become_dead_letters_and_the_rest_goes_on",
         ],
     },

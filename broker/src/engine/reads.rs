@@ -69,30 +69,17 @@ fn find(log: &LogReader, stream: StreamId, offset: u64, end: u64) -> Found {
         Ok(Some(run)) => Found::Lost(run.base_offset.min(end) - offset),
         Ok(None) => Found::Lost(end - offset),
         Err(StorageError::Damaged(_)) => {
-            Found::Lost(first_readable(log, stream, offset, end) - offset)
+            Found::Lost(behind_damage(log, stream, offset, end) - offset)
         }
         Err(error) => Found::Failed(error),
     }
 }
 
-/// The first offset behind damage: by doubling steps, then by halving.
-fn first_readable(log: &LogReader, stream: StreamId, damaged: u64, end: u64) -> u64 {
-    let is_damaged = |offset| matches!(log.read(stream, offset), Err(StorageError::Damaged(_)));
-    let (mut bad, mut step) = (damaged, 1);
-    while bad + step < end && is_damaged(bad + step) {
-        bad += step;
-        step *= 2;
-    }
-    let mut good = (bad + step).min(end);
-    while bad + 1 < good {
-        let middle = bad + (good - bad) / 2;
-        if is_damaged(middle) {
-            bad = middle;
-        } else {
-            good = middle;
-        }
-    }
-    good
+/// Where the next run begins: all of a damaged one is lost, and nothing else.
+fn behind_damage(log: &LogReader, stream: StreamId, damaged: u64, end: u64) -> u64 {
+    // Where the index cannot tell, one message at a time finds the way too.
+    let next = log.run_after(stream, damaged).map_or(damaged + 1, |next| next.unwrap_or(end));
+    next.clamp(damaged + 1, end.max(damaged + 1))
 }
 
 fn answer_of(plan: &Plan, answer: Answer, log: &LogReader) -> Response {

@@ -1,9 +1,10 @@
 //! Damage in the log, and the operator who accepts it.
 
-use super::rig::{EPOCH_MS, Rig, batch, name, publish, small_options};
+use super::rig::{EPOCH_MS, Rig, batch, name, publish, request, small_options};
+use super::world::seen;
 use crate::engine::Now;
 use crate::engine::start::OpenError;
-use posthaste_protocol::request::{Kind, Settings};
+use posthaste_protocol::request::{Consume, Credit, Kind, Settings, Start};
 use posthaste_protocol::{Request, Response};
 use posthaste_storage::disk::SimDisk;
 use posthaste_storage::{Options, StorageError};
@@ -29,7 +30,9 @@ fn flip_a_bit_of(disk: &SimDisk, text: &[u8]) {
     for path in disk.files() {
         let bytes = disk.bytes(&path).expect("a listed file");
         if let Some(at) = bytes.windows(text.len()).position(|window| window == text) {
-            disk.flip_bit(&path, at as u64 * 8).expect("a byte of the file");
+            // The last byte, so that no text becomes another that is looked for.
+            let last = at + text.len() - 1;
+            disk.flip_bit(&path, last as u64 * 8).expect("a byte of the file");
             return;
         }
     }
@@ -60,4 +63,62 @@ fn p12_damage_is_accepted_once_and_the_next_start_needs_no_flag() {
     drop(rig);
     let mut rig = Rig::open(&disk, NOW).expect("the damage was accepted before");
     assert_eq!(ready(&mut rig), (after, false));
+}
+
+/// Numbered messages, each in a block of its own, in a broker that has forgotten them: it has to read them from the disk.
+fn cold_messages(disk: &SimDisk, count: u64) -> Rig {
+    let mut rig = Rig::open(disk, NOW).expect("an empty disk opens");
+    let connection = rig.connect();
+    let (kind, settings) = (Kind::Queue, Settings::default());
+    let declare = Request::Declare { kind, name: name("orders"), settings };
+    let Ok(Response::Declared { id, .. }) = rig.ask(connection, declare) else {
+        panic!("declared")
+    };
+    for number in 0..count {
+        let body = format!("{number:<12}");
+        rig.send(connection, vec![publish(number, id, batch("orders", 0, 0, &[body.as_bytes()]))]);
+        rig.settle().expect("no faults");
+    }
+    rig.stop().expect("no faults");
+    Rig::open(disk, NOW).expect("an orderly stop")
+}
+
+/// The numbers of all messages that can be had.
+fn take_all(rig: &mut Rig) -> Vec<u64> {
+    let connection = rig.connect();
+    let consume = Consume {
+        name: name("orders"),
+        group: None,
+        start: Start::Earliest,
+        lease_ms: None,
+        credit: Credit { messages: 1_000, bytes: 1 << 20, begun: 0 },
+    };
+    rig.send(connection, vec![request(1, 1, Request::Consume(consume))]);
+    rig.settle().expect("no faults");
+    let mut ids = Vec::new();
+    for (_, _, response) in rig.received(connection) {
+        if let Response::Deliver(deliver) = response {
+            ids.extend(seen("orders", &deliver).iter().map(|seen| seen.id));
+        }
+    }
+    ids
+}
+
+#[test]
+fn p12_damage_met_while_serving_costs_only_what_it_hit_and_is_told() {
+    const COUNT: u64 = 12;
+    for damaged in [vec![0, 1, 3], vec![5], vec![0, 2, 4, 6, 8, 10], vec![1, 2, 3, 4, 6, 11]] {
+        let disk = SimDisk::memory();
+        let mut rig = cold_messages(&disk, COUNT);
+        for number in &damaged {
+            flip_a_bit_of(&disk, format!("{number:<12}").as_bytes());
+        }
+        let whole: Vec<u64> = (0..COUNT).filter(|number| !damaged.contains(number)).collect();
+        assert_eq!(take_all(&mut rig), whole, "damaged: {damaged:?}");
+        let connection = rig.connect();
+        let asked = rig.ask(connection, Request::Describe { name: name("orders") });
+        let Ok(Response::Described(description)) = asked else { panic!("not {asked:?}") };
+        let group = &description.groups[0];
+        assert_eq!((group.dead, group.leased), (damaged.len() as u64, whole.len() as u64));
+    }
 }
