@@ -11,9 +11,14 @@ use super::lease::{Consumer, Lease};
 use posthaste_protocol::limits::{DELAY_MS_MAX, LEASE_MS_MAX, LEASE_MS_MIN};
 use posthaste_protocol::mutant;
 use posthaste_protocol::request::{Held, Outcome, Settle};
+use std::cell::Cell;
 
 /// LIMIT: leases of a consumer are looked through for expired ones at most this often.
 const EXPIRE_GAP_MS: u64 = 10;
+
+/// LIMIT: leases that one request looks at. A consumer holds at most 65,535 messages, so whoever names
+/// each of them once stays far below; who names all of them 4,096 times holds nobody up.
+const LOOKS_MAX: usize = 262_144;
 
 impl Shard {
     /// Adds a consumer without credit. `lease_ms` of `None` takes the group's. Answers the lease
@@ -85,8 +90,9 @@ impl Shard {
         };
         let mut ends = Ends::new(group.id, now_ms);
         let mut released = false;
+        let mut looks = LOOKS_MAX;
         for Settle { held, outcome } in items {
-            take_held(holder, *held, &mut stale, |range, lease| match outcome {
+            take_held(holder, *held, &mut looks, &mut stale, |range, lease| match outcome {
                 Outcome::Ack => ends.end(group, range, Cause::Consumer, End::Ack),
                 Outcome::Retry { delay_ms, reason } => {
                     ends.retry(group, range, lease, *delay_ms, reason);
@@ -124,8 +130,9 @@ impl Shard {
         let lease_ms = lease_ms.clamp(LEASE_MS_MIN, LEASE_MS_MAX);
         let deadline_ms = mono_ms.saturating_add(u64::from(lease_ms));
         let mut extended = Vec::new();
+        let mut looks = LOOKS_MAX;
         for held in items {
-            take_held(holder, *held, &mut stale, |range, lease| {
+            take_held(holder, *held, &mut looks, &mut stale, |range, lease| {
                 extended.push((range, Lease { deadline_ms, ..*lease }));
             });
             for (range, lease) in extended.drain(..) {
@@ -199,17 +206,22 @@ impl Shard {
     }
 }
 
-/// Cuts out of the consumer's leases what `held` names under its epoch; the rest is stale.
+/// Cuts out of the consumer's leases what `held` names under its epoch; the rest is stale. So is all
+/// of it when the request has looked at as many leases as one may.
 fn take_held(
     holder: &mut Consumer,
     held: Held,
+    looks: &mut usize,
     stale: &mut Vec<Held>,
     mut taken: impl FnMut(Range, &Lease),
 ) {
-    let Some(end) = held.first.checked_add(u64::from(held.count)).filter(|_| held.count > 0) else {
+    let Some(end) =
+        held.first.checked_add(u64::from(held.count)).filter(|_| held.count > 0 && *looks > 0)
+    else {
         stale.push(held);
         return;
     };
+    let left = Cell::new(*looks);
     let mut at = held.first;
     let mut missed = |first: u64, end: u64| {
         if let Some(count) = end.checked_sub(first).filter(|count| *count > 0) {
@@ -219,7 +231,10 @@ fn take_held(
     };
     holder.leases.take(
         Range { first: held.first, end },
-        |lease| lease.epoch == held.epoch || mutant("ack-of-another-session"),
+        |lease| {
+            left.set(left.get().saturating_sub(1));
+            lease.epoch == held.epoch || mutant("ack-of-another-session")
+        },
         |range, lease| {
             missed(at, range.first);
             at = range.end;
@@ -227,6 +242,7 @@ fn take_held(
         },
     );
     missed(at, end);
+    *looks = left.get();
 }
 
 /// Held messages are ready again as they were, flagged.

@@ -74,6 +74,7 @@ once_more! {
         a_deleted_queue_refuses_publishes_by_its_number
     ;
     settles:
+        ten_thousand_holes_asked_for_four_thousand_times_cost_what_they_cost_once
         a_range_with_ten_thousand_holes_is_answered_in_frames_that_can_be_read
         what_is_settled_stays_settled_whatever_is_said_again
         a_range_with_holes_settles_what_is_held_and_names_the_rest

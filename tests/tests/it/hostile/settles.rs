@@ -3,9 +3,11 @@
 use super::Arena;
 use posthaste_protocol::request::{Consume, Credit, Held, Kind, Outcome, Settle};
 use posthaste_protocol::{Request, Response};
-use posthaste_tests::eventually;
 use posthaste_tests::raw::{batch, consume};
+use posthaste_tests::{Raw, eventually};
 
+/// What a case with holes is made of.
+const MESSAGES: u32 = 30_000;
 /// LIMIT of the protocol: messages that one consumer may have credit for.
 const CREDIT_MAX: u64 = 65_535;
 
@@ -116,11 +118,8 @@ pub(super) fn no_credit_is_no_message_and_endless_credit_is_what_the_protocol_al
     arena.finish();
 }
 
-#[test]
-pub(super) fn a_range_with_ten_thousand_holes_is_answered_in_frames_that_can_be_read() {
-    const MESSAGES: u32 = 30_000;
-    let arena = Arena::new();
-    let mut raw = arena.greet();
+/// A consumer on channel 1 that holds every second of so many messages, all under one epoch.
+fn hold_every_second(raw: &mut Raw) -> Held {
     let target = raw.declare(Kind::Queue, "orders");
     let number = raw.publish(target, batch("orders", &vec![&b"x"[..]; MESSAGES as usize]));
     raw.outcome(number).unwrap();
@@ -136,10 +135,15 @@ pub(super) fn a_range_with_ten_thousand_holes_is_answered_in_frames_that_can_be_
         assert!(matches!(raw.ask(1, &request), Response::Settled { stale } if stale.is_empty()));
     }
     let held = Held { first: got[0].offset, count: MESSAGES, epoch: got[0].epoch };
-    assert!(
-        got.iter().all(|got| got.epoch == held.epoch),
-        "one delivery, or the test tests nothing"
-    );
+    assert!(got.iter().all(|got| got.epoch == held.epoch), "one delivery, or this tests nothing");
+    held
+}
+
+#[test]
+pub(super) fn a_range_with_ten_thousand_holes_is_answered_in_frames_that_can_be_read() {
+    let arena = Arena::new();
+    let mut raw = arena.greet();
+    let held = hold_every_second(&mut raw);
     let Response::Extended { stale } =
         raw.ask(1, &Request::Extend { lease_ms: 60_000, items: vec![held] })
     else {
@@ -163,5 +167,24 @@ pub(super) fn a_range_with_ten_thousand_holes_is_answered_in_frames_that_can_be_
     let named: u64 = stale.iter().map(|held| u64::from(held.count)).sum();
     assert!(named >= u64::from(MESSAGES / 2), "{named} are named");
     assert_eq!(raw.counts("orders").settled, u64::from(MESSAGES));
+    arena.finish();
+}
+
+#[test]
+pub(super) fn ten_thousand_holes_asked_for_four_thousand_times_cost_what_they_cost_once() {
+    let arena = Arena::new();
+    let mut raw = arena.greet();
+    let held = hold_every_second(&mut raw);
+    let extend = Request::Extend { lease_ms: 60_000, items: vec![held; 4_096] };
+    assert!(matches!(raw.ask(1, &extend), Response::Extended { .. }));
+    let strange = Held { epoch: held.epoch + 1, ..held };
+    let items = vec![Settle { held: strange, outcome: Outcome::Release }; 4_096];
+    assert!(matches!(
+        raw.ask(1, &Request::Settle { confirm: true, items }),
+        Response::Settled { .. }
+    ));
+    arena.let_the_victim_work();
+    let counts = raw.counts("orders");
+    assert_eq!((counts.leased, counts.ready), (u64::from(MESSAGES / 2), 0), "{counts:?}");
     arena.finish();
 }
