@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Cells of a peer, for the budget.
 const CELLS_ABOUT: usize = 15;
@@ -34,9 +35,11 @@ pub(crate) async fn run(args: &Compare) -> Result<()> {
     fs::create_dir_all(&scratch).with_context(|| scratch.display().to_string())?;
     let mut log = Log::new(args, times, rounds, &scratch, skipped);
     log.run.peers = peers.iter().map(|peer| each!(peer, peer => facts(peer))).collect();
+    let mut terminate = signal(SignalKind::terminate())?;
     let done = tokio::select! {
         done = rounds_of(args, &peers, times, rounds, &scratch, &mut log) => done,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
     };
     // Brokers have ended: those that a failure left were killed when they were dropped.
     drop(fs::remove_dir_all(&scratch));

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct Confirms<F> {
     places: Arc<Semaphore>,
     window: u32,
-    watched: mpsc::UnboundedSender<(u32, F)>,
+    watched: mpsc::UnboundedSender<Watched<F>>,
     counters: Arc<Counters>,
     _task: JoinHandle<()>,
 }
@@ -29,6 +29,11 @@ where
         Self { places, window, watched, counters, _task: task }
     }
 
+    /// Places for one batch of `batches`, however small it is, so that no more are under way.
+    pub(crate) fn places_of(&self, batches: usize) -> usize {
+        (self.window as usize / batches.max(1)).max(1)
+    }
+
     /// Waits until so many more messages may be unconfirmed.
     pub(crate) async fn room(&self, messages: usize) -> Result<()> {
         self.places.acquire_many(self.count(messages)).await?.forget();
@@ -37,8 +42,14 @@ where
 
     /// Watches the confirm of messages for which there is room.
     pub(crate) fn watch(&self, messages: usize, confirm: F) {
+        self.watch_batch(messages, messages, confirm);
+    }
+
+    /// Watches the confirm of a batch that has taken so many places.
+    pub(crate) fn watch_batch(&self, places: usize, messages: usize, confirm: F) {
+        let watched = Watched { places: self.count(places), messages: messages as u64, confirm };
         // The watcher ends only after a failure, which `check` tells.
-        drop(self.watched.send((self.count(messages), confirm)));
+        drop(self.watched.send(watched));
     }
 
     pub(crate) async fn flush(&self) -> Result<()> {
@@ -56,20 +67,26 @@ where
     }
 }
 
+struct Watched<F> {
+    places: u32,
+    messages: u64,
+    confirm: F,
+}
+
 async fn watch<F: Future<Output = Result<()>>>(
-    mut rx: mpsc::UnboundedReceiver<(u32, F)>,
+    mut rx: mpsc::UnboundedReceiver<Watched<F>>,
     places: Arc<Semaphore>,
     counters: Arc<Counters>,
 ) {
-    while let Some((messages, confirm)) = rx.recv().await {
-        if let Err(error) = confirm.await {
+    while let Some(watched) = rx.recv().await {
+        if let Err(error) = watched.confirm.await {
             counters.fail(&error);
             // Whoever waits for a place learns of the failure.
             places.close();
             return;
         }
-        counters.confirmed.fetch_add(u64::from(messages), Relaxed);
-        places.add_permits(messages as usize);
+        counters.confirmed.fetch_add(watched.messages, Relaxed);
+        places.add_permits(watched.places as usize);
     }
 }
 
@@ -93,6 +110,21 @@ mod tests {
         tx.send(true).expect("it is watched");
         confirms.flush().await.expect("all are confirmed");
         assert_eq!(counters.confirmed.load(Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn small_batches_are_as_few_as_large_ones() {
+        let counters = Arc::new(Counters::new());
+        let confirms = Confirms::new(20, Arc::clone(&counters));
+        let places = confirms.places_of(2);
+        let (tx, rx) = oneshot::channel();
+        confirms.room(places).await.expect("there is room for two batches");
+        confirms.watch_batch(places, 1, told(rx));
+        confirms.room(places).await.expect("there is room for another");
+        assert!(futures_util::FutureExt::now_or_never(confirms.room(places)).is_none());
+        tx.send(true).expect("it is watched");
+        confirms.room(places).await.expect("the first gave its places back");
+        assert_eq!(counters.confirmed.load(Relaxed), 1);
     }
 
     #[tokio::test]

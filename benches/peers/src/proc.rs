@@ -10,7 +10,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// Processes: roots and all that descend from them.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
-    pids: Vec<(u32, String)>,
+    pids: Vec<u32>,
 }
 
 /// What processes have used so far.
@@ -33,14 +33,9 @@ impl Tree {
         Self { pids: descendants(&stats, roots) }
     }
 
-    /// The id of the process with this name.
-    pub(crate) fn named(&self, name: &str) -> Option<u32> {
-        self.pids.iter().find(|(_, found)| found == name).map(|(pid, _)| *pid)
-    }
-
     pub(crate) fn usage(&self) -> Usage {
         let mut all = Usage::default();
-        for (pid, _) in &self.pids {
+        for pid in &self.pids {
             let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
             let stat = read("stat").ok().and_then(|text| Stat::parse(&text));
             all.cpu_seconds += stat.map_or(0.0, |stat| stat.cpu_seconds);
@@ -85,7 +80,6 @@ fn flushes_of(stat: &str) -> u64 {
 
 struct Stat {
     pid: u32,
-    name: String,
     parent: u32,
     cpu_seconds: f64,
 }
@@ -94,12 +88,11 @@ impl Stat {
     /// `pid (name) state parent ...`; the name may contain anything.
     fn parse(text: &str) -> Option<Self> {
         let (head, rest) = text.rsplit_once(')')?;
-        let (pid, name) = head.split_once(" (")?;
+        let (pid, _name) = head.split_once(" (")?;
         let fields: Vec<&str> = rest.split_whitespace().collect();
         let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
         Some(Self {
             pid: pid.trim().parse().ok()?,
-            name: name.to_owned(),
             parent: fields.get(1)?.parse().ok()?,
             // Children that have ended are in the third and fourth, so that nothing is ever lost.
             cpu_seconds: (11..=14).map_while(ticks).sum::<f64>() / TICKS_PER_SECOND,
@@ -107,7 +100,7 @@ impl Stat {
     }
 }
 
-fn descendants(stats: &[Stat], roots: &[u32]) -> Vec<(u32, String)> {
+fn descendants(stats: &[Stat], roots: &[u32]) -> Vec<u32> {
     let parents: HashMap<u32, u32> = stats.iter().map(|stat| (stat.pid, stat.parent)).collect();
     let of_ours = |mut pid: u32| {
         for _ in 0..64 {
@@ -119,8 +112,7 @@ fn descendants(stats: &[Stat], roots: &[u32]) -> Vec<(u32, String)> {
         }
         false
     };
-    let ours = stats.iter().filter(|stat| of_ours(stat.pid));
-    ours.map(|stat| (stat.pid, stat.name.clone())).collect()
+    stats.iter().map(|stat| stat.pid).filter(|pid| of_ours(*pid)).collect()
 }
 
 /// The number behind a name in `name: number unit` lines.
@@ -139,15 +131,15 @@ mod tests {
     #[test]
     fn cpu_time_and_parent_are_read_behind_any_name() {
         let stat = Stat::parse(STAT).expect("a line of the kernel");
-        assert_eq!((stat.pid, stat.parent, stat.name.as_str()), (42, 7, "be am) (x"));
+        assert_eq!((stat.pid, stat.parent), (42, 7));
         assert!((stat.cpu_seconds - 2.5).abs() < 1e-9);
     }
 
     #[test]
     fn grandchildren_count_and_strangers_do_not() {
-        let stat = |pid, parent| Stat { pid, name: format!("p{pid}"), parent, cpu_seconds: 0.0 };
+        let stat = |pid, parent| Stat { pid, parent, cpu_seconds: 0.0 };
         let found = descendants(&[stat(5, 1), stat(6, 5), stat(7, 6), stat(8, 1)], &[5]);
-        assert_eq!(found.iter().map(|(pid, _)| *pid).collect::<Vec<_>>(), [5, 6, 7]);
+        assert_eq!(found, [5, 6, 7]);
     }
 
     #[test]

@@ -41,13 +41,11 @@ impl Process {
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
     pub(crate) processes: Vec<Process>,
-    /// The process to ask for an end, where that is not the one that was started.
-    pub(crate) ends_by: Option<&'static str>,
 }
 
 impl Launch {
     pub(crate) fn one(process: Process) -> Self {
-        Self { processes: vec![process], ends_by: None }
+        Self { processes: vec![process] }
     }
 }
 
@@ -55,7 +53,6 @@ impl Launch {
 #[derive(Debug)]
 pub(crate) struct Server {
     children: Vec<Child>,
-    ends_by: Option<&'static str>,
     log: PathBuf,
 }
 
@@ -64,8 +61,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Server {
     pub(crate) fn start(launch: &Launch, dir: &Path) -> Result<Self> {
-        let mut server =
-            Self { children: Vec::new(), ends_by: launch.ends_by, log: dir.join("output.log") };
+        let mut server = Self { children: Vec::new(), log: dir.join("output.log") };
         for process in &launch.processes {
             let log = File::options().create(true).append(true).open(&server.log)?;
             // The kernel ends the broker if this program dies without a word.
@@ -100,13 +96,11 @@ impl Server {
 
     /// Asks it to end in order, and waits until it has.
     pub(crate) fn stop(mut self) -> Result<()> {
-        let main = self.children.last().map(Child::id).unwrap_or_default();
-        let named = self.ends_by.and_then(|name| self.tree().named(name));
-        if let Some(pid) = pid(named.unwrap_or(main)) {
+        let Some(mut child) = self.children.pop() else { return Ok(()) };
+        if let Some(pid) = pid(child.id()) {
             kill_process(pid, Signal::TERM)?;
         }
         let deadline = Instant::now() + PATIENCE;
-        let Some(mut child) = self.children.pop() else { return Ok(()) };
         while child.try_wait()?.is_none() {
             if Instant::now() > deadline {
                 eprintln!("  it did not end when asked: killed");

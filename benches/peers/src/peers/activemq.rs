@@ -249,33 +249,47 @@ impl Sender {
     }
 }
 
+impl Sender {
+    /// A message that is confirmed by a receipt of its own.
+    async fn send(&mut self, turn: usize, body: &Bytes) -> Result<()> {
+        let number = self.number();
+        let receipt = self.receipts.expect(number)?;
+        self.confirms.watch(1, Box::pin(received(receipt)));
+        self.write(turn, &format!("receipt:{number}\n"), body).await
+    }
+
+    /// A transaction that is confirmed by the receipt of its commit.
+    async fn send_all(&mut self, turn: usize, bodies: &[Bytes]) -> Result<()> {
+        let places = self.confirms.places_of(TRANSACTIONS);
+        self.confirms.room(places).await?;
+        let number = self.number();
+        self.writer.write(&format!("BEGIN\ntransaction:{number}\n"), b"").await?;
+        for (at, body) in bodies.iter().enumerate() {
+            self.write(turn + at, &format!("transaction:{number}\n"), body).await?;
+        }
+        let receipt = self.receipts.expect(number)?;
+        self.confirms.watch_batch(places, bodies.len(), Box::pin(received(receipt)));
+        let head = format!("COMMIT\ntransaction:{number}\nreceipt:{number}\n");
+        self.writer.write(&head, b"").await
+    }
+
+    async fn write(&mut self, turn: usize, with: &str, body: &Bytes) -> Result<()> {
+        let place = &self.places[turn % self.places.len()];
+        let head = format!("SEND\ndestination:{place}\npersistent:true\n{with}");
+        self.writer.write(&head, body).await
+    }
+}
+
 impl Publisher for Sender {
     async fn publish(&mut self, turn: usize, bodies: &[Bytes]) -> Result<()> {
-        self.confirms.room(bodies.len()).await?;
-        let transaction = (self.mode == Mode::Batched).then(|| self.number());
-        if let Some(number) = transaction {
-            self.writer.write(&format!("BEGIN\ntransaction:{number}\n"), b"").await?;
-        }
-        for (at, body) in bodies.iter().enumerate() {
-            let number = if transaction.is_none() { self.number() } else { 0 };
-            let place = &self.places[(turn + at) % self.places.len()];
-            let with = match transaction {
-                Some(transaction) => format!("transaction:{transaction}\n"),
-                None => format!("receipt:{number}\n"),
-            };
-            let head = format!("SEND\ndestination:{place}\npersistent:true\n{with}");
-            if transaction.is_none() {
-                let receipt = self.receipts.expect(number)?;
-                self.confirms.watch(1, Box::pin(received(receipt)));
+        match self.mode {
+            Mode::Batched => self.send_all(turn, bodies).await?,
+            Mode::Single => {
+                self.confirms.room(bodies.len()).await?;
+                for (at, body) in bodies.iter().enumerate() {
+                    self.send(turn + at, body).await?;
+                }
             }
-            self.writer.write(&head, body).await?;
-        }
-        if let Some(transaction) = transaction {
-            let number = self.number();
-            let receipt = self.receipts.expect(number)?;
-            self.confirms.watch(bodies.len(), Box::pin(received(receipt)));
-            let head = format!("COMMIT\ntransaction:{transaction}\nreceipt:{number}\n");
-            self.writer.write(&head, b"").await?;
         }
         self.writer.flush().await
     }

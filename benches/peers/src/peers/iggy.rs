@@ -124,9 +124,10 @@ impl Peer for Iggy {
         let partitions = if scene.groups == 0 { scene.consumers.max(1) } else { 1 };
         let partitions = u32::try_from(partitions)?;
         for at in 0..scene.queues {
+            let name = scene.queue(at);
             let topic = client.create_topic(
                 &stream,
-                &scene.queue(at),
+                &name,
                 partitions,
                 CompressionAlgorithm::None,
                 None,
@@ -219,13 +220,14 @@ pub(crate) struct Poller {
 
 impl Consumer for Poller {
     async fn take(&mut self, stamps: &mut Vec<u64>) -> Result<()> {
+        let next = PollingStrategy::next();
         loop {
             let polled = self.client.poll_messages(
                 &self.stream,
                 &self.topic,
                 Some(self.partition),
                 &self.consumer,
-                &PollingStrategy::next(),
+                &next,
                 POLL,
                 true,
             );

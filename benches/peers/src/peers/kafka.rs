@@ -219,7 +219,7 @@ impl Publisher for Sender {
         }
         let confirmed = async move {
             for one in all {
-                one.await?;
+                let _place = one.await?;
             }
             Ok(())
         };

@@ -195,6 +195,8 @@ impl Sender {
 
     /// All of them or none: every message but the last goes unanswered, the last one commits.
     async fn publish_batch(&mut self, turn: usize, bodies: &[Bytes]) -> Result<()> {
+        let places = self.confirms.places_of(BATCHES);
+        self.confirms.room(places).await?;
         self.batches += 1;
         let id = format!("b{}", self.batches);
         let client = self.context.client();
@@ -210,7 +212,7 @@ impl Sender {
             headers.insert("Nats-Batch-Commit", "1");
             let answer = self.context.publish_with_headers(subject, headers, body.clone()).await?;
             let confirmed = async move { Ok(answer.await.map(drop)?) };
-            self.confirms.watch(bodies.len(), Box::pin(confirmed));
+            self.confirms.watch_batch(places, bodies.len(), Box::pin(confirmed));
         }
         Ok(())
     }
@@ -218,10 +220,10 @@ impl Sender {
 
 impl Publisher for Sender {
     async fn publish(&mut self, turn: usize, bodies: &[Bytes]) -> Result<()> {
-        self.confirms.room(bodies.len()).await?;
         if self.mode == Mode::Batched {
             return self.publish_batch(turn, bodies).await;
         }
+        self.confirms.room(bodies.len()).await?;
         for (at, body) in bodies.iter().enumerate() {
             let answer = self.context.publish(self.subject(turn + at), body.clone()).await?;
             let confirmed = async move { Ok(answer.await.map(drop)?) };

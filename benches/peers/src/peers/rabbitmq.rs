@@ -65,6 +65,8 @@ impl RabbitMq {
         };
         let mapper = with_env(Process::new("epmd", &[]));
         let server = with_env(Process::new(SERVER, &[]))
+            // Its script then becomes the broker instead of waiting for it as a parent.
+            .env("RUNNING_UNDER_SYSTEMD", "true")
             .env("RABBITMQ_NODENAME", "peers@localhost")
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
             .env("RABBITMQ_NODE_PORT", "17672")
@@ -157,7 +159,7 @@ impl Peer for RabbitMq {
         // Its files must be readable to it, and there must be no plugins of the machine's own.
         fs::write(dir.join("plugins"), "[].\n")?;
         fs::write(dir.join("rabbitmq.conf"), "log.file.level = warning\n")?;
-        Ok(Launch { processes: Self::processes(&dir), ends_by: Some("beam.smp") })
+        Ok(Launch { processes: Self::processes(&dir) })
     }
 
     async fn reach(&self) -> Result<()> {

@@ -179,12 +179,12 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    fn watch(&self, messages: usize, answer: JoinHandle<redis::RedisResult<Value>>) {
+    fn watch(&self, places: usize, messages: usize, answer: JoinHandle<redis::RedisResult<Value>>) {
         let confirmed = async move {
             answer.await??;
             Ok(())
         };
-        self.confirms.watch(messages, Box::pin(confirmed));
+        self.confirms.watch_batch(places, messages, Box::pin(confirmed));
     }
 }
 
@@ -196,7 +196,11 @@ fn add(key: &str, body: &Bytes) -> Cmd {
 
 impl Publisher for Sender {
     async fn publish(&mut self, turn: usize, bodies: &[Bytes]) -> Result<()> {
-        self.confirms.room(bodies.len()).await?;
+        let places = match self.mode {
+            Mode::Batched => self.confirms.places_of(BATCHES),
+            Mode::Single => bodies.len(),
+        };
+        self.confirms.room(places).await?;
         let keyed = bodies.iter().enumerate();
         let keyed = keyed.map(|(at, body)| add(&self.keys[(turn + at) % self.keys.len()], body));
         match self.mode {
@@ -207,14 +211,14 @@ impl Publisher for Sender {
                 }
                 // A pipeline's answer is an error if one of its commands failed.
                 let answer = tokio::spawn(async move { all.query_async(&mut connection).await });
-                self.watch(bodies.len(), answer);
+                self.watch(places, bodies.len(), answer);
             }
             Mode::Single => {
                 for command in keyed {
                     let mut connection = self.connection.clone();
                     let answer =
                         tokio::spawn(async move { command.query_async(&mut connection).await });
-                    self.watch(1, answer);
+                    self.watch(1, 1, answer);
                 }
             }
         }
