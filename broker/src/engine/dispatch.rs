@@ -158,7 +158,11 @@ impl Core {
                 }
                 self.shard.unpark(group);
             }
-            Found::Lost(count) => self.give_up(group, done.offset, count),
+            Found::Lost(count) => {
+                let offset = done.offset;
+                tracing::error!(?group, offset, count, "stored messages are lost to damage");
+                self.give_up(group, offset, count);
+            }
             Found::Failed(error) => {
                 tracing::error!(?group, offset = done.offset, %error, "stored messages cannot be read");
                 self.rest(group, now);

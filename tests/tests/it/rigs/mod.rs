@@ -5,4 +5,6 @@ mod frozen;
 mod fsync;
 mod full;
 mod ground;
+mod inject;
+mod mangle;
 mod power;
