@@ -6,7 +6,8 @@ use posthaste_protocol::batch::{BatchBuilder, Record, RecordLimits, Records, che
 use posthaste_protocol::frame::{Cut, cut_frame};
 use posthaste_protocol::limits::{FRAME_BYTES_MIN, META_BYTES_MAX, NAME_BYTES_MAX};
 use posthaste_protocol::names::nearest;
-use posthaste_protocol::{ErrorCode, GroupName, Name};
+use posthaste_protocol::response::Confirmed;
+use posthaste_protocol::{ErrorCode, GroupName, Name, Response};
 use std::collections::BTreeMap;
 
 const HEADER: usize = 40;
@@ -115,8 +116,28 @@ fn bytes_behind_the_last_record_are_named() {
     let wanted = (ErrorCode::MalformedFrame, 45);
     let error = check_records(&batch, &RecordLimits::default()).unwrap_err();
     assert_eq!((error.code(), error.offset()), wanted);
-    let error = Records::new(batch).unwrap().find_map(Result::err).unwrap();
+    let records = Records::new(batch).unwrap();
+    let (least, most) = records.size_hint();
+    let all: Vec<_> = records.collect();
+    assert!(
+        (least..=most.unwrap()).contains(&all.len()),
+        "{} items, {least} to {most:?}",
+        all.len()
+    );
+    let error = all.into_iter().find_map(Result::err).unwrap();
     assert_eq!((error.code(), error.offset()), wanted);
+}
+
+#[test]
+fn confirms_of_nothing_or_of_more_than_there_can_be_are_refused() {
+    let confirmed =
+        |first, count| Confirmed { first, count, target: 1, base_offset: 0, duplicate: false };
+    for (first, count, is_good) in [(1, 1, true), (1, 0, false), (u64::MAX, 1, false)] {
+        let mut bytes = BytesMut::new();
+        Response::Confirms(vec![confirmed(first, count)]).encode(0, 0, &mut bytes);
+        let Ok(Cut::Frame(frame)) = cut_frame(&mut bytes, FRAME_BYTES_MIN) else { panic!("whole") };
+        assert_eq!(Response::decode(&frame).is_ok(), is_good, "{first} {count}");
+    }
 }
 
 #[test]
@@ -169,4 +190,12 @@ fn the_longest_name_still_has_near_ones_and_a_longer_text_has_none() {
     assert_eq!(nearest(&longest, names()), [near.as_str()]);
     assert_eq!(nearest(&format!("{longest}n"), names()), Vec::<String>::new());
     assert_eq!(nearest(&longest[1..], names()), [near.as_str()]);
+}
+
+#[test]
+fn a_name_that_is_one_change_too_far_is_not_near() {
+    let near = |wanted, name| !nearest(wanted, [name].into_iter()).is_empty();
+    assert!(near("xxabcd", "abcd") && !near("xxabcd", "abce"));
+    assert!(near("abcd", "xxabcd") && !near("abcd", "xxabce"));
+    assert!(near("abcdxx", "abcd") && !near("abcdxx", "abed"));
 }

@@ -13,7 +13,9 @@ use crate::block::{
 };
 use crate::body::{BodyBuilder, run_spans};
 use crate::checkpoint::{self, Coverage, Listed};
+use crate::error::StorageError;
 use crate::footer::{self, Footer};
+use crate::format::{CURRENT, Versions};
 use crate::index::{RunIndex, Slice};
 use crate::lsn::Lsn;
 use crate::segment::SegmentId;
@@ -185,4 +187,26 @@ fn chain_is_as_documented() {
     let (header, _) = block();
     let row = format!("`chain` of the block above: `{:016x}`", header.chain);
     assert!(DOCUMENT.contains(&row), "docs/storage-format.md should say: {row}");
+}
+
+#[test]
+fn versions_read_back_from_their_places_and_decide_who_may_open() {
+    let versions =
+        Versions { major: 1, minor: 0x0203, compat: 4, read_only: 0x0500, incompatible: 0x06 };
+    let mut bytes = [0xFF; 40];
+    versions.put(&mut bytes, 8);
+    let wanted = [1, 0, 3, 2, 4, 0, 0, 0, 0, 5, 0, 0, 6, 0, 0, 0];
+    assert_eq!((&bytes[8..24], bytes[7], bytes[24]), (&wanted[..], 0xFF, 0xFF));
+    assert_eq!(Versions::at(&bytes, 8), versions);
+    let found = |versions: Versions| match versions.check(Path::new("x")) {
+        Ok(()) => 0,
+        Err(StorageError::NewerFormat { found, known: 1, .. }) => found,
+        Err(error) => panic!("{error}"),
+    };
+    let known = Versions { minor: 7, compat: 9, ..CURRENT };
+    assert_eq!(found(known), 0, "what is compatible is no reason to refuse");
+    assert_eq!(found(versions), 0x0506);
+    assert_eq!(found(Versions { read_only: 2, ..CURRENT }), 2);
+    assert_eq!(found(Versions { incompatible: 8, ..CURRENT }), 8);
+    assert_eq!(found(Versions { major: 2, ..CURRENT }), 2);
 }

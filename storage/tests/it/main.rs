@@ -30,6 +30,7 @@ mod bits;
 mod check;
 mod crash;
 mod damage;
+mod due;
 mod enumerate;
 mod errors;
 mod faults;
