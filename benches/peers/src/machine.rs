@@ -33,9 +33,21 @@ impl Machine {
             processor: after(&read("/proc/cpuinfo"), "model name"),
             memory_mb: kib / 1_024,
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-            file_system: said_by("stat", &["-f", "-c", "%T", &scratch.to_string_lossy()]),
+            file_system: file_system(&read("/proc/mounts"), scratch),
         }
     }
+}
+
+/// The kind of the file system that a path is on: that of the longest mount point above it.
+fn file_system(mounts: &str, path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_unknown| path.to_owned());
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        Some((Path::new(fields.next()?), fields.next()?))
+    });
+    let above = mounts.filter(|(point, _)| path.starts_with(point));
+    let nearest = above.max_by_key(|(point, _)| point.as_os_str().len());
+    nearest.map(|(_, kind)| kind.to_owned()).unwrap_or_default()
 }
 
 /// The commit that is checked out, with a `+` if files differ from it.
@@ -81,6 +93,13 @@ mod tests {
         assert_eq!(utc(0), "1970-01-01T00:00:00Z");
         assert_eq!(utc(951_782_400), "2000-02-29T00:00:00Z");
         assert_eq!(utc(1_795_392_061), "2026-11-23T00:01:01Z");
+    }
+
+    #[test]
+    fn the_nearest_mount_point_tells_the_file_system() {
+        let mounts = "/dev/a / ext4 rw 0 0\nnone /tmp tmpfs rw 0 0\n";
+        assert_eq!(file_system(mounts, Path::new("/tmp/x")), "tmpfs");
+        assert_eq!(file_system(mounts, Path::new("/tmpx")), "ext4");
     }
 
     #[test]
