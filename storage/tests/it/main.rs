@@ -35,6 +35,7 @@ mod enumerate;
 mod errors;
 mod faults;
 mod files;
+mod mixed;
 mod model;
 mod place;
 mod plain;
