@@ -12,6 +12,8 @@ use posthaste_protocol::{Response, mutant};
 
 /// Ranges per confirm frame.
 const CONFIRMS_PER_FRAME: usize = 4_096;
+/// LIMIT: of a batch with delayed messages, its messages times the groups that get them.
+const DELAYS_PER_BATCH_MAX: u64 = 262_144;
 /// Advice to a client that is told to wait.
 pub(super) const RETRY_AFTER_MS: u32 = 500;
 
@@ -24,7 +26,8 @@ impl Core {
         header: BatchHeader,
         batch: Bytes,
     ) {
-        if let Err(refusal) = self.check_publish(connection, header.producer) {
+        let checked = self.check_publish(connection, header.producer);
+        if let Err(refusal) = checked.and_then(|()| self.check_delays(target, &header)) {
             return self.refuse_publish(connection, number, refusal);
         }
         let admitted =
@@ -72,6 +75,17 @@ impl Core {
         let message = "this producer session was not opened on this connection, or another \
                        connection has taken it over";
         Err(Refusal::new(ErrorCode::ProducerFenced, message))
+    }
+
+    /// Each delayed message is remembered by each group.
+    fn check_delays(&self, target: StreamId, header: &BatchHeader) -> Result<(), Refusal> {
+        let groups = if header.is_delayed() { self.shard.group_count(target) } else { 0 };
+        if u64::from(header.count).saturating_mul(groups as u64) <= DELAYS_PER_BATCH_MAX {
+            return Ok(());
+        }
+        let message = "a batch with delayed messages for so many groups is too much at once: \
+                       publish them in smaller batches";
+        Err(Refusal::new(ErrorCode::InvalidArgument, message))
     }
 
     fn refuse_publish(&mut self, connection: ConnectionId, number: u64, refusal: Refusal) {

@@ -74,6 +74,12 @@ impl Shard {
         Some(group.info(oldest.map_or(0, |time_ms| now_ms.saturating_sub(time_ms))))
     }
 
+    /// How many groups get what is published to a stream.
+    #[must_use]
+    pub fn group_count(&self, stream: StreamId) -> usize {
+        self.streams.get(&stream).map_or(0, |stream| stream.group_ids().count())
+    }
+
     /// The name of a stream: the seed of its batches' checksums.
     #[must_use]
     pub fn name(&self, stream: StreamId) -> Option<&Name> {

@@ -17,6 +17,7 @@ macro_rules! once_more {
 
 once_more! {
     catalog:
+        delays_of_many_messages_for_many_groups_are_refused_at_once
         thousands_of_queues_cost_a_few_megabytes_and_hold_nobody_up
         a_name_that_is_something_else_is_a_conflict_and_stays_what_it_is
         what_is_deleted_while_it_is_used_leaves_no_orphans

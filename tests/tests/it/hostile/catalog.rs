@@ -291,3 +291,39 @@ pub(super) fn wildcards_mean_nothing() {
     raw.describe("a.b");
     arena.finish();
 }
+
+#[test]
+pub(super) fn delays_of_many_messages_for_many_groups_are_refused_at_once() {
+    const GROUPS: u32 = 300;
+    let arena = Arena::new();
+    let mut raw = arena.greet();
+    let target = raw.declare(Kind::Topic, "events");
+    let asked: Vec<u64> = (0..GROUPS)
+        .map(|n| {
+            let declare = Request::DeclareGroup {
+                topic: name("events"),
+                group: GroupName::try_from(format!("g{n}").as_str()).unwrap(),
+                start: Start::Latest,
+                settings: Settings::default(),
+            };
+            raw.request(0, &declare)
+        })
+        .collect();
+    for corr in asked {
+        assert!(matches!(raw.answer(corr), Response::Declared { .. }));
+    }
+    // 655 KB, of which each message would be remembered by each group: twenty million times.
+    let mut batch = |count: u64| {
+        let records: Vec<Vec<u8>> = (0..count)
+            .map(|n| record(NOT_BEFORE, &(250_000_000_000_000 + n * 1_000).to_le_bytes()))
+            .collect();
+        let mut draft = BatchDraft::new("events", &records);
+        draft.attrs = 8;
+        let number = raw.publish(target, draft.bytes().into());
+        raw.outcome(number)
+    };
+    assert_eq!(batch(65_536), Err(ErrorCode::InvalidArgument));
+    assert_eq!(batch(100), Ok(0), "a few are taken");
+    assert_eq!(raw.describe("events").groups[0].delayed, 100);
+    arena.finish();
+}
