@@ -24,6 +24,8 @@ fn cut(on: &mut OnVolume, random: &mut Random) {
     }
     on.volume.cut(how(random));
     if random.once_in(8) {
+        // A broker that only reads does not end: this is something to write.
+        on.run(&["pub", "poke", "x", "--timeout", "1s"]);
         let cut = Instant::now();
         let status = on.wait();
         assert!(cut.elapsed() < Duration::from_secs(2), "it took {:?} to end", cut.elapsed());
@@ -58,6 +60,7 @@ fn cut_again_and_again(kind: FileSystem, cycles: u64) {
     let mut random = Random::from_env();
     let Some(mut on) = OnVolume::make(RIG, kind, 2_048) else { return };
     on.restart();
+    on.ok(&["queue", "set", "poke"]);
     let mut checking = Checking::start(&on);
     let begun = Instant::now();
     let mut cuts = 0;
