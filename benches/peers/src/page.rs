@@ -101,6 +101,7 @@ fn plots(run: &Run, all: &[Row], workload: Workload) -> String {
                 .map(|merged| Curve {
                     label: merged.peer.clone(),
                     ours: merged.peer == OURS,
+                    colour: run.peers.iter().position(|f| f.name == merged.peer).unwrap_or(0),
                     points: merged.curve.clone(),
                 })
                 .collect();

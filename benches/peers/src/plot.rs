@@ -87,6 +87,8 @@ pub(crate) fn image(panels: &[(String, Vec<Bar>)]) -> String {
 pub(crate) struct Curve {
     pub(crate) label: String,
     pub(crate) ours: bool,
+    /// The same for a peer in every plot.
+    pub(crate) colour: usize,
     pub(crate) points: Vec<(f64, f64)>,
 }
 
@@ -97,7 +99,7 @@ const BOTTOM: f64 = 28.0;
 /// Where the axis of quantiles ends: 99.99 %.
 const NINES: f64 = 4.0;
 /// LIMIT: more curves than that share colours.
-pub(crate) const COLOURS: usize = 8;
+const COLOURS: usize = 8;
 
 /// How many nines a quantile has; the largest value stands at the end of the axis.
 fn nines(quantile: f64) -> f64 {
@@ -146,8 +148,11 @@ fn line(curve: &Curve, at: usize, x: impl Fn(f64) -> f64, y: impl Fn(f64) -> f64
     let shown = curve.points.iter().filter(|(quantile, _)| *quantile < 1.0);
     let points: Vec<String> =
         shown.map(|(quantile, micros)| format!("{:.1},{:.1}", x(*quantile), y(*micros))).collect();
-    let class =
-        if curve.ours { "curve ours".to_owned() } else { format!("curve c{}", at % COLOURS) };
+    let class = if curve.ours {
+        "curve ours".to_owned()
+    } else {
+        format!("curve c{}", curve.colour % COLOURS)
+    };
     // Names stand in a column, in the order of the peers, so that they never overlap.
     #[expect(clippy::cast_precision_loss, reason = "few curves")]
     let name_y = 22.0 + at as f64 * 18.0;
@@ -206,7 +211,7 @@ mod tests {
     fn no_curves_draw_nothing_and_one_curve_is_drawn() {
         assert_eq!(curves(&[]), "");
         let points = vec![(0.0, 50.0), (0.5, 100.0), (1.0, 900.0)];
-        let svg = curves(&[Curve { label: "a".into(), ours: true, points }]);
+        let svg = curves(&[Curve { label: "a".into(), ours: true, colour: 0, points }]);
         assert_eq!(svg.matches("<polyline").count(), 1);
         assert!(!svg.contains("NaN") && !svg.contains("inf"));
     }
