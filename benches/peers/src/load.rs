@@ -17,9 +17,10 @@ use tokio::task::JoinSet;
 
 /// Messages between two looks at the clock where they are published one by one.
 const CHUNK: usize = 64;
-/// In a closed loop with consumers the publisher waits when it is so far ahead of the slowest sum of
-/// them, so that what is measured is what both keep up with and not a growing backlog.
-const AHEAD_MESSAGES: u64 = 100_000;
+/// In a closed loop with consumers the publisher waits when it is so far ahead of them, so that what
+/// is measured is what both keep up with and not a growing backlog: this many messages, or what they
+/// take in 50 ms if that is more, but never more than so many bytes.
+const AHEAD_MESSAGES: u64 = 20_000;
 const AHEAD_BYTES: u64 = 64 << 20;
 /// LIMIT: the first messages to many queues may take so long.
 const TOUCH: Duration = Duration::from_secs(10);
@@ -229,15 +230,22 @@ pub(crate) fn chunk(scene: &Scene) -> usize {
 }
 
 async fn let_consumers_catch_up(scene: &Scene, counters: &Counters) {
-    let most = AHEAD_MESSAGES.min(AHEAD_BYTES / scene.size as u64);
     let times = scene.groups.max(1) as u64;
-    let ahead = || {
+    let is_ahead = || {
         let received = counters.received.load(Relaxed) / times;
-        counters.sent.load(Relaxed).saturating_sub(received)
+        let ahead = counters.sent.load(Relaxed).saturating_sub(received);
+        ahead > ahead_max(received, counters.nanos(), scene.size as u64)
     };
-    while ahead() > most && !counters.is_stopping() {
+    while is_ahead() && !counters.is_stopping() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// How far a publisher may be ahead of consumers that have received so much so far.
+fn ahead_max(received: u64, nanos: u64, size: u64) -> u64 {
+    let of_50_ms = u128::from(received) * 50_000_000 / u128::from(nanos.max(1));
+    let messages = u64::try_from(of_50_ms).unwrap_or(u64::MAX).max(AHEAD_MESSAGES);
+    messages.min(AHEAD_BYTES / size.max(1))
 }
 
 /// Open loop: each message goes when it is due, or at once if it is late already.
@@ -300,4 +308,18 @@ async fn consume<C: Consumer>(
     // What it could not say any more at its end, it would have said in the window.
     drop(tokio::time::timeout(GRACE, consumer.close()).await);
     Ok(latency)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fast_consumers_may_be_outrun_by_50_ms_and_none_by_64_mib() {
+        let second = 1_000_000_000;
+        assert_eq!(ahead_max(0, 0, 100), 20_000);
+        assert_eq!(ahead_max(100_000, second, 100), 20_000);
+        assert_eq!(ahead_max(2_000_000, second, 100), 100_000);
+        assert_eq!(ahead_max(2_000_000, second, 16_384), 4_096);
+    }
 }
