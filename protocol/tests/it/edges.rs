@@ -2,12 +2,17 @@
 
 use crate::batches::{reseal, seed};
 use bytes::{Bytes, BytesMut};
-use posthaste_protocol::batch::{BatchBuilder, Record, RecordLimits, Records, check_records};
+use posthaste_protocol::batch::{
+    BatchBuilder, Record, RecordError, RecordLimits, Records, check_records,
+};
 use posthaste_protocol::frame::{Cut, cut_frame};
-use posthaste_protocol::limits::{FRAME_BYTES_MIN, META_BYTES_MAX, NAME_BYTES_MAX};
+use posthaste_protocol::limits::{
+    BATCH_BYTES_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, META_BYTES_MAX, NAME_BYTES_MAX,
+};
 use posthaste_protocol::names::nearest;
-use posthaste_protocol::response::Confirmed;
-use posthaste_protocol::{ErrorCode, GroupName, Name, Response};
+use posthaste_protocol::request::{Held, Outcome, Settle};
+use posthaste_protocol::response::{Confirmed, Deliver, Piece};
+use posthaste_protocol::{ErrorCode, GroupName, Name, Request, Response};
 use std::collections::BTreeMap;
 
 const HEADER: usize = 40;
@@ -198,4 +203,49 @@ fn a_name_that_is_one_change_too_far_is_not_near() {
     assert!(near("xxabcd", "abcd") && !near("xxabcd", "abce"));
     assert!(near("abcd", "xxabcd") && !near("abcd", "xxabce"));
     assert!(near("abcdxx", "abcd") && !near("abcdxx", "abed"));
+}
+
+#[test]
+fn a_piece_without_messages_or_too_short_for_a_batch_is_refused() {
+    for (count, len, is_good) in [(1, 40, true), (0, 40, false), (1, 39, false), (0, 39, false)] {
+        let batches = Bytes::from(vec![0; len]);
+        let (base_offset, from, attempt, redelivered, time_ms) = (0, 0, 1, false, 0);
+        let piece = Piece { base_offset, from, count, attempt, redelivered, time_ms, batches };
+        let mut bytes = BytesMut::new();
+        let deliver = Deliver { epoch: 1, lease_ms: 1, pieces: vec![piece] };
+        Response::Deliver(deliver).encode(1, 0, &mut bytes);
+        let Ok(Cut::Frame(frame)) = cut_frame(&mut bytes, FRAME_BYTES_MIN) else { panic!("whole") };
+        assert_eq!(Response::decode(&frame).is_ok(), is_good, "{count} messages in {len} bytes");
+    }
+}
+
+#[test]
+fn a_retry_may_wait_for_a_year_and_not_a_millisecond_longer() {
+    for (delay_ms, is_good) in [(DELAY_MS_MAX, true), (DELAY_MS_MAX + 1, false)] {
+        let outcome = Outcome::Retry { delay_ms: Some(delay_ms), reason: String::new() };
+        let held = Held { first: 0, count: 1, epoch: 1 };
+        let mut bytes = BytesMut::new();
+        let items = vec![Settle { held, outcome }];
+        Request::Settle { confirm: false, items }.encode(1, 0, &mut bytes);
+        let Ok(Cut::Frame(frame)) = cut_frame(&mut bytes, FRAME_BYTES_MIN) else { panic!("whole") };
+        assert_eq!(Request::decode(&frame).is_ok(), is_good, "{delay_ms}");
+    }
+}
+
+#[test]
+fn a_batch_of_exactly_the_largest_size_can_be_made() {
+    let message_bytes_max = BATCH_BYTES_MAX;
+    let value = vec![0; BATCH_BYTES_MAX as usize / 2];
+    let first = Record { value: &value, ..Record::default() };
+    let mut builder = BatchBuilder::with_limits(RecordLimits { message_bytes_max });
+    builder.push(&first).unwrap();
+    // Behind what is there: the length, in as many bytes as the first has, the flags, the value.
+    let around = builder.len_bytes() - HEADER - value.len();
+    let room = BATCH_BYTES_MAX as usize - builder.len_bytes() - around;
+    let value = vec![0; room + 1];
+    let too_long = Record { value: &value, ..Record::default() };
+    assert_eq!(builder.push(&too_long), Err(RecordError::BatchFull));
+    let longest = Record { value: &value[1..], ..Record::default() };
+    builder.push(&longest).unwrap();
+    assert_eq!(builder.finish(seed("q"), 0, 0, 0).len(), BATCH_BYTES_MAX as usize);
 }
