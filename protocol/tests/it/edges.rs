@@ -3,7 +3,7 @@
 use crate::batches::{reseal, seed};
 use bytes::{Bytes, BytesMut};
 use posthaste_protocol::batch::{
-    BatchBuilder, Record, RecordError, RecordLimits, Records, check_records,
+    BatchBuilder, Record, RecordError, RecordLimits, Records, check_records, verify_batch,
 };
 use posthaste_protocol::frame::{Cut, cut_frame};
 use posthaste_protocol::limits::{
@@ -68,7 +68,9 @@ fn errors_of_records_name_the_byte() {
         (vec![0xff; 6], MalformedFrame, 40),
         (record(64, b"abc"), Unsupported, 42),
         (record(KEY, &[3, b'a', 0xff, b'c']), MalformedFrame, 44),
+        (record(KEY, &[1, 0xff, b'v', b'w']), MalformedFrame, 43),
         (record(KEY, &[9, b'a']), MalformedFrame, 42),
+        (record(KEY, &[0x81]), MalformedFrame, 42),
         (record(KEY, &[0x81, 0x00]), MalformedFrame, 42),
         (record(KEY, &long(1_025)), MessageTooLarge, 43),
         (record(HEADERS, &[0]), MalformedFrame, 42),
@@ -247,5 +249,7 @@ fn a_batch_of_exactly_the_largest_size_can_be_made() {
     assert_eq!(builder.push(&too_long), Err(RecordError::BatchFull));
     let longest = Record { value: &value[1..], ..Record::default() };
     builder.push(&longest).unwrap();
-    assert_eq!(builder.finish(seed("q"), 0, 0, 0).len(), BATCH_BYTES_MAX as usize);
+    let batch = builder.finish(seed("q"), 0, 0, 0);
+    assert_eq!(batch.len(), BATCH_BYTES_MAX as usize);
+    assert!(verify_batch(&batch, seed("q")).is_ok());
 }

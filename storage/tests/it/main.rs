@@ -37,6 +37,7 @@ mod faults;
 mod files;
 mod mixed;
 mod model;
+mod older;
 mod place;
 mod plain;
 mod rig;
