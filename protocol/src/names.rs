@@ -160,7 +160,7 @@ impl Borrow<str> for GroupName {
 pub fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     const NEAREST_MAX: usize = 3;
     // LIMIT: of comparing letters, so that a search among long names costs less than a millisecond.
-    const STEPS_MAX: usize = 200_000;
+    const STEPS_MAX: usize = 100_000;
     if wanted.len() > NAME_BYTES_MAX as usize {
         return Vec::new();
     }
@@ -276,6 +276,6 @@ mod tests {
         // Among very many long names that are all alike the search gives up, with what it has.
         let alike = vec!["o".repeat(199); 100_000];
         let near = nearest(&"o".repeat(200), alike.iter().map(String::as_str));
-        assert_eq!(near.len(), 3);
+        assert!((1..=3).contains(&near.len()), "{}", near.len());
     }
 }

@@ -169,10 +169,10 @@ pub(super) fn a_search_for_near_names_holds_nobody_up() {
     let begun = std::time::Instant::now();
     let describe = Request::Describe { name: name(&format!("{}y-zzz", "x".repeat(195))) };
     let frames: Vec<u8> =
-        (0..200).flat_map(|n| encode(0, (1 << 40) + n, &describe).to_vec()).collect();
+        (0..100).flat_map(|n| encode(0, (1 << 40) + n, &describe).to_vec()).collect();
     raw.send(&frames);
     arena.let_the_victim_work();
-    for n in 0..200 {
+    for n in 0..100 {
         match raw.answer((1 << 40) + n) {
             Response::Error(reply) => {
                 assert!(matches!(reply.code, ErrorCode::NotFound | ErrorCode::Busy));
@@ -180,6 +180,6 @@ pub(super) fn a_search_for_near_names_holds_nobody_up() {
             other => panic!("{other:?}"),
         }
     }
-    println!("200 searches in {:?}", begun.elapsed());
+    println!("100 searches in {:?}", begun.elapsed());
     arena.finish();
 }
