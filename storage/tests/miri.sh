@@ -13,4 +13,7 @@ if ! cargo +nightly miri --version >/dev/null 2>&1; then
 fi
 # The clock is asked, and the source of random identities.
 export MIRIFLAGS="-Zmiri-disable-isolation ${MIRIFLAGS:-}"
-cargo +nightly miri test --locked -p posthaste-storage --lib -- "${@:-body::}" block:: tail:: footer:: checkpoint:: superblock:: segment::
+# Left out: loops over every bit and over random bytes, which take miri hours and are not about memory.
+cargo +nightly miri test --locked -p posthaste-storage --lib -- \
+    body:: block:: tail:: footer:: segment:: superblock:: \
+    --skip random --skip every_ --skip writer:: --skip recovery::
