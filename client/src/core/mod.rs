@@ -155,16 +155,16 @@ impl Core {
         let is_decided =
             |status: &Status| status.state != ConnState::Connecting || status.failure.is_some();
         let failure = match self.status.subscribe().wait_for(is_decided).await {
-            Ok(status) if status.state == ConnState::Connecting => status.failure.clone(),
-            _ => None,
+            Ok(status) => match (&status.state, &status.failure) {
+                (ConnState::Connecting, Some(failure)) => Arc::clone(failure),
+                (ConnState::Closed, _) => closed(),
+                // Lost again already, perhaps: it is connected anew, and every call has its own timeout.
+                _ => return Ok(()),
+            },
+            Err(_gone) => closed(),
         };
-        match failure {
-            Some(failure) => {
-                self.close_by(Instant::now());
-                Err(failure)
-            }
-            None => self.ready().await,
-        }
+        self.close_by(Instant::now());
+        Err(failure)
     }
 
     /// Waits for a connection.

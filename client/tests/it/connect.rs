@@ -64,6 +64,24 @@ async fn a_broker_that_says_nothing_is_given_up() {
     assert_eq!((error.kind(), error.code()), (ErrorKind::Disconnected, "PH-0907"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_lost_at_once_does_not_hang_the_one_who_connects() {
+    let (mut fake, builder) = fake();
+    let connecting = tokio::spawn(builder.connect());
+    let mut peer = fake.accept_raw().await;
+    let mut preface = [0; 8];
+    tokio::io::AsyncReadExt::read_exact(peer.stream(), &mut preface).await.unwrap();
+    let said = peer.next().await;
+    peer.say_raw(&PREFACE).await;
+    peer.say(0, said.id, posthaste_protocol::Response::Welcome(welcome())).await;
+    // The broker is gone before anybody has looked, and does not come back.
+    drop(peer);
+    let connected = tokio::time::timeout(Duration::from_secs(3_600), connecting).await;
+    let client = connected.expect("it does not hang").unwrap().unwrap();
+    let error = client.queue("orders").publish(&bytes::Bytes::from_static(b"x")).await.unwrap_err();
+    assert!(error.to_string().contains("not"), "{error}");
+}
+
 #[tokio::test]
 async fn a_port_where_nobody_listens_is_told_with_the_next_step() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
