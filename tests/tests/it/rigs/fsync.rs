@@ -105,7 +105,16 @@ fn one_failure(
     served.len() - confirmed.len()
 }
 
-fn fail_again_and_again(kind: FileSystem, rounds: u64) {
+/// A store for some failures at a time: a topic keeps its messages, and the disk is small.
+fn fail_again_and_again(kind: FileSystem, failures: u64) {
+    let mut left = failures;
+    while left > 0 {
+        fail_some_times(kind, left.min(8));
+        left -= left.min(8);
+    }
+}
+
+fn fail_some_times(kind: FileSystem, rounds: u64) {
     let mut random = Random::from_env();
     let Some(mut on) = OnVolume::make_on(RIG, kind, 2_048, 700) else { return };
     on.restart();
