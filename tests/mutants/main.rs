@@ -19,6 +19,9 @@ mod seeds;
 use programs::{Outcome, Programs};
 use seeds::{SEEDS, Seed};
 
+/// What the page says of changes that a program makes, which take hours and are tried by hand.
+const BY_HAND: &str = include_str!("by_hand.md");
+
 fn root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     root.pop();
@@ -133,7 +136,7 @@ fn write_page(table: &str, seeds: usize) {
          ```sh\nPOSTHASTE_MUTANTS=all cargo test -p posthaste-tests --test mutants -- --nocapture\n```\n\n\
          To see a rig fail, start it with a seed: `POSTHASTE_MUTANT=confirm-before-sync cargo test -p posthaste-storage`.\n\n\
          Written by that command: {stamp}.\n\n\
-         | seed | what it does | breaks | noticed by, and after how long |\n| --- | --- | --- | --- |\n{table}"
+         | seed | what it does | breaks | noticed by, and after how long |\n| --- | --- | --- | --- |\n{table}\n{BY_HAND}"
     );
     fs::write(root().join("docs/mutants.md"), page).unwrap();
 }

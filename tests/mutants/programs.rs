@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A test that has not ended by then has not noticed anything.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// What a test said about a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,6 +28,8 @@ const BROKER_SYNCS: &str =
     "broker::engine::tests::crash::p07_nothing_is_confirmed_after_a_sync_has_failed";
 const HISTORIES: &str =
     "broker::shard::tests::history::the_shard_agrees_with_a_naive_broker_through_random_histories";
+const SIMULATION: &str =
+    "broker::engine::tests::simulation::runs::p01_to_p32_hold_in_random_histories_with_faults";
 
 /// All of them.
 pub(crate) const SEEDS: &[Seed] = &[
@@ -35,13 +37,13 @@ pub(crate) const SEEDS: &[Seed] = &[
         name: "confirm-before-sync",
         promise: "P1",
         bug: "writes a block and never syncs it",
-        tests: &[CRASH, BROKER_CRASH],
+        tests: &[CRASH, BROKER_CRASH, SIMULATION],
     },
     Seed {
         name: "confirm-at-admission",
         promise: "P1",
         bug: "confirms a publish when it is admitted, before its block is written",
-        tests: &[BROKER_CRASH],
+        tests: &[BROKER_CRASH, SIMULATION],
     },
     Seed {
         name: "sync-wrong-file",
@@ -73,7 +75,7 @@ pub(crate) const SEEDS: &[Seed] = &[
         name: "reply-before-commit",
         promise: "P5, P6",
         bug: "answers a settle, declare or delete before it is stored",
-        tests: &[BROKER_CRASH],
+        tests: &[BROKER_CRASH, SIMULATION],
     },
     Seed {
         name: "confirm-before-last-block",
@@ -112,6 +114,7 @@ pub(crate) const SEEDS: &[Seed] = &[
             "storage::tests::it::faults::p08_recovery_does_not_trust_a_cache_that_a_failed_sync_left",
             "storage::tests::it::faults::p08_what_recovery_serves_after_a_kill_survives_a_power_cut",
             BROKER_SYNCS,
+            SIMULATION,
         ],
     },
     Seed {
@@ -241,6 +244,7 @@ pub(crate) const SEEDS: &[Seed] = &[
         tests: &[
             "broker::shard::tests::delivery::a_settle_without_the_lease_changes_nothing",
             HISTORIES,
+            SIMULATION,
         ],
     },
     Seed {
@@ -258,6 +262,7 @@ pub(crate) const SEEDS: &[Seed] = &[
         tests: &[
             "broker::shard::tests::delivery::a_jump_of_the_wall_clock_neither_loses_nor_expires_anything",
             BROKER_CRASH,
+            SIMULATION,
         ],
     },
     Seed {
@@ -274,6 +279,7 @@ pub(crate) const SEEDS: &[Seed] = &[
             "broker::shard::tests::restart::after_an_unclean_stop_all_that_could_have_been_delivered_is_flagged",
             BROKER_CRASH,
             "tests::it::redelivery::p23_without_the_flag_it_is_certainly_the_first_delivery",
+            SIMULATION,
         ],
     },
     Seed {
@@ -285,6 +291,7 @@ pub(crate) const SEEDS: &[Seed] = &[
             BROKER_CRASH,
             HISTORIES,
             "tests::it::dead_letters::p24_after_its_last_attempt_a_message_is_kept_with_the_reason",
+            SIMULATION,
         ],
     },
     Seed {
@@ -309,7 +316,7 @@ pub(crate) const SEEDS: &[Seed] = &[
         name: "lost-wakeup",
         promise: "P25",
         bug: "does not look for a consumer for what a leaving one gives back",
-        tests: &[HISTORIES],
+        tests: &[HISTORIES, SIMULATION],
     },
     Seed {
         name: "dedup-not-persisted",
@@ -318,6 +325,7 @@ pub(crate) const SEEDS: &[Seed] = &[
         tests: &[
             "broker::shard::tests::catalog::a_resend_is_stored_once_whether_or_not_the_first_is_committed",
             "broker::shard::tests::checkpoint::equal_state_has_equal_bytes",
+            SIMULATION,
         ],
     },
     Seed {
@@ -341,6 +349,7 @@ pub(crate) const SEEDS: &[Seed] = &[
         tests: &[
             "broker::shard::tests::catalog::a_full_queue_refuses_counting_what_is_on_the_way",
             "broker::engine::tests::paths::a_full_queue_refuses_and_takes_again_after_acks",
+            SIMULATION,
         ],
     },
     Seed {

@@ -7,7 +7,7 @@ use posthaste_protocol::batch::{
 };
 use posthaste_protocol::frame::{Cut, cut_frame};
 use posthaste_protocol::limits::{
-    BATCH_BYTES_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, META_BYTES_MAX, NAME_BYTES_MAX,
+    BATCH_BYTES_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, META_BYTES_MAX, NAME_BYTES_MAX, TIME_MS_MAX,
 };
 use posthaste_protocol::names::nearest;
 use posthaste_protocol::request::{Held, Outcome, Settle};
@@ -252,4 +252,15 @@ fn a_batch_of_exactly_the_largest_size_can_be_made() {
     let batch = builder.finish(seed("q"), 0, 0, 0);
     assert_eq!(batch.len(), BATCH_BYTES_MAX as usize);
     assert!(verify_batch(&batch, seed("q")).is_ok());
+}
+
+#[test]
+fn the_last_time_that_can_be_said_is_exact() {
+    let push = |not_before_ms, expires_ms| {
+        BatchBuilder::new().push(&Record { not_before_ms, expires_ms, ..Record::default() })
+    };
+    let (last, late) = (Some(TIME_MS_MAX), Some(TIME_MS_MAX + 1));
+    assert_eq!(push(last, last), Ok(()));
+    assert_eq!(push(late, None), Err(RecordError::TimeOutOfRange));
+    assert_eq!(push(None, late), Err(RecordError::TimeOutOfRange));
 }
