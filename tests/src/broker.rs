@@ -199,8 +199,12 @@ impl TestBroker {
     /// # Panics
     /// When it does not run, or does not end.
     pub fn wait(&mut self) -> ExitStatus {
-        let mut running = self.running.take().expect("it runs");
-        eventually("the broker ends", || running.child.try_wait().expect("it is our child"))
+        let running = self.running.as_mut().expect("it runs");
+        // It stays ours until it has ended: a test that gives up leaves nobody behind.
+        let ended =
+            eventually("the broker ends", || running.child.try_wait().expect("it is our child"));
+        self.running = None;
+        ended
     }
 
     /// Sends it a signal by name.
