@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_protocol::Request;
-use posthaste_protocol::error::ErrorReply;
+use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::limits::{CONSUMERS_PER_CONNECTION_MAX, LEASE_MS_MIN, SETTLE_ITEMS_MAX};
 use posthaste_protocol::request::Held as Range;
 use posthaste_protocol::response::Deliver;
@@ -171,7 +171,9 @@ impl Consumers {
     /// The broker did not open a consumer. One that was open before is tried again if that can help.
     pub(crate) fn refused(&mut self, channel: u16, reply: ErrorReply, now: Instant) {
         let Some(entry) = self.by_channel.get_mut(&channel) else { return };
-        if entry.was_open && reply.code.is_retryable() && entry.phase == Phase::Opening {
+        // A broker whose log fails does not know what became of the request; to ask the next one is safe.
+        let can_help = reply.code.is_retryable() || reply.code == ErrorCode::Indeterminate;
+        if entry.was_open && can_help && entry.phase == Phase::Opening {
             entry.phase = Phase::Closed;
             entry.due = Some(now + REOPEN);
             return;

@@ -292,6 +292,21 @@ async fn a_refusal_that_may_pass_is_tried_again_for_a_known_consumer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_consumer_outlives_a_broker_whose_disk_fails_while_it_is_opened_again() {
+    let (mut fake, peer, _client, mut consumer, _channel) = consuming(64).await;
+    drop(peer);
+    let mut peer = fake.accept().await;
+    let said = peer.next().await;
+    let reply = posthaste_protocol::ErrorReply::new(ErrorCode::Indeterminate, "the disk failed");
+    peer.say(said.channel, said.id, Response::Error(reply)).await;
+    drop(peer);
+    let mut peer = fake.accept().await;
+    let (channel, _) = peer.open_consumer(LEASE_MS).await;
+    peer.deliver(channel, delivery(1, vec![piece("q", 0, &["a"])])).await;
+    take(&mut consumer).await.ack().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn consuming_from_nowhere_fails_at_once() {
     let (_fake, mut peer, client) = connected().await;
     let queue = client.queue("nowhere");
