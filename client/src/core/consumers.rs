@@ -62,7 +62,7 @@ impl Consumers {
             .find(|channel| !self.by_channel.contains_key(channel));
         let Some(channel) = free else {
             let text = format!("{CONSUMERS_PER_CONNECTION_MAX} consumers are open on this client");
-            let code = posthaste_protocol::ErrorCode::QuotaExceeded;
+            let code = ErrorCode::QuotaExceeded;
             subscription.end(Some(Failure::coded(code, text)));
             return;
         };
@@ -194,7 +194,7 @@ impl Consumers {
         for waiter in waiters {
             let is_stale = stale.iter().any(|range| overlaps(*range, waiter.0));
             let text = "the lease was not held any more; the message is delivered again";
-            let code = posthaste_protocol::ErrorCode::LeaseExpired;
+            let code = ErrorCode::LeaseExpired;
             let outcome = if is_stale { Err(Failure::coded(code, text)) } else { Ok(()) };
             answer(waiter, outcome);
         }
