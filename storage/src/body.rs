@@ -360,7 +360,8 @@ pub(crate) fn verify_run(
     base_offset: u64,
     time_ms: u64,
 ) -> Option<Run> {
-    if bytes.len() < RUN_HEADER_BYTES || bytes[0] != RUN {
+    // The checksum begins behind the prefix.
+    if bytes.len() < RUN_HEADER_BYTES || bytes[..4] != [RUN, MUST_UNDERSTAND, 0, 0] {
         return None;
     }
     let len = u32_at(bytes, 4) as usize;

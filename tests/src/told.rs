@@ -4,9 +4,9 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// Says what a rig has done.
+/// Says what a rig has done: `<n> <things>, <n> <things>, ...`, which `tests/proof/run` adds up.
 pub fn done(rig: &str, what: &str) {
-    tell(&format!("RIG {rig}: {what}\n"));
+    tell(&format!("TALLY {rig}: {what}\n"));
 }
 
 /// Says that a rig proved nothing here.

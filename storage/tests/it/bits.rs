@@ -305,7 +305,8 @@ fn p10_every_bit_of_a_mixed_store_is_detected_or_means_nothing() {
         rig.tally.add("bytes", map.bytes.len() as u64);
         for piece in rig.pieces(&map) {
             let stride = if piece.is_read_by_opening { 512 } else { 64 };
-            let stride = (stride / if depth() < 64 { depth() } else { 512 }).max(1);
+            // Odd, so that it meets each bit of a word.
+            let stride = (stride / if depth() < 64 { depth() } else { 512 }) | 1;
             let start = piece.bytes.start * 8;
             let first = start + (seed % stride + stride - start % stride) % stride;
             for bit in (first..piece.bytes.end * 8).step_by(usize::try_from(stride).unwrap()) {

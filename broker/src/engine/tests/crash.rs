@@ -67,7 +67,7 @@ fn p01_to_p06_hold_in_every_crash_image_of_a_brokers_life() {
             images += 1;
         }
     }
-    println!("{changes} crash points, {images} images");
+    println!("TALLY a broker's life cut off: {changes} crash points, {images} images");
     assert!(images > changes, "each crash point has survivors");
 }
 
@@ -129,7 +129,9 @@ fn p35_two_crashes_inside_recovery_change_nothing() {
             images += 1;
         }
     }
-    println!("{changes} crash points, {images} images after two crashes inside recovery");
+    println!(
+        "TALLY two crashes inside a broker's recovery: {changes} crash points, {images} images"
+    );
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn freeze(kind: FileSystem) {
     told::done(
         RIG,
         &format!(
-            "{name} for {frozen:.1?}, red after {red:.1?}, confirmed meanwhile 0, restarts 0, {}",
+            "1 freeze on {name}, for {frozen:.1?}, red after {red:.1?}, 0 confirmed meanwhile, 0 restarts, {}",
             figures(&verdict)
         ),
     );

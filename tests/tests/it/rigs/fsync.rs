@@ -130,8 +130,8 @@ fn fail_some_times(kind: FileSystem, rounds: u64) {
     told::done(
         RIG,
         &format!(
-            "{rounds} on {name} in {took:.1?}, confirms after the error 0, unconfirmed and kept \
-             {unconfirmed}, {}",
+            "{rounds} failing syncs on {name}, in {took:.1?}, 0 confirms after the error, {unconfirmed} \
+             unconfirmed and kept, {}",
             figures(&verdict)
         ),
     );

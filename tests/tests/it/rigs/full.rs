@@ -99,7 +99,7 @@ fn go_on_when_full(kind: FileSystem) {
     told::done(
         RIG,
         &format!(
-            "{}: refused after {stored} and {more}, taken again {resumed:.1?} after a purge, {}",
+            "1 fill on {}, refused after {stored} and {more}, taken again {resumed:.1?} after a purge, {}",
             kind.name(),
             figures(&verdict)
         ),
@@ -156,5 +156,5 @@ fn p28_a_block_without_room_waits_for_some_and_the_broker_lives() {
     assert_eq!(raw.counts("orders").ready, stored + 1);
     assert!(broker.is_running(), "it ended: {}", broker.log());
     broker.stop();
-    told::done(rig, &format!("{stored} of {PUBLISHES} stored, health was red: {was_red}"));
+    told::done(rig, &format!("{PUBLISHES} publishes, {stored} stored, health was red: {was_red}"));
 }

@@ -106,9 +106,9 @@ pub(super) fn figures(verdict: &Verdict) -> String {
     let Verdict { confirmed, acked, duplicates, lost, phantom, unflagged, after_ack, .. } = verdict;
     let Verdict { stored_twice, inconsistent, .. } = verdict;
     format!(
-        "{confirmed} confirmed, {acked} acked, {duplicates} again: lost {lost}, phantom {phantom}, \
-         unflagged {unflagged}, after ack {after_ack}, stored twice {stored_twice}, \
-         inconsistent {inconsistent}"
+        "{confirmed} confirmed, {acked} acked, {duplicates} again, {lost} lost, {phantom} phantom, \
+         {unflagged} unflagged, {after_ack} after ack, {stored_twice} stored twice, \
+         {inconsistent} inconsistent"
     )
 }
 

@@ -143,8 +143,8 @@ fn p07_whichever_system_call_fails_or_kills_nothing_confirmed_is_lost() {
     told::done(
         RIG,
         &format!(
-            "{points} points in {took:.1?}, {} struck, {} before ready, slowest end after {} failed \
-             writes and syncs {:.2} s, {}",
+            "{points} points, in {took:.1?}, {} struck, {} before ready, {} failed writes and syncs, \
+             slowest end {:.2} s, {}",
             sum.struck,
             sum.not_ready,
             sum.failures,

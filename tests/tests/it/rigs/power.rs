@@ -78,7 +78,10 @@ fn cut_again_and_again(kind: FileSystem, cycles: u64) {
     let took = begun.elapsed();
     let verdict = clean(checking.verdict(), cycles);
     assert!(verdict.duplicates > 0, "nothing was in flight: {verdict:?}");
-    told::done(RIG, &format!("{cuts} on {} in {took:.1?}, {}", kind.name(), figures(&verdict)));
+    told::done(
+        RIG,
+        &format!("{cuts} cuts on {}, in {took:.1?}, {}", kind.name(), figures(&verdict)),
+    );
     on.stop();
 }
 
@@ -117,5 +120,5 @@ fn power_cuts_are_seen_to_lose_what_was_never_synced() {
     on.restart();
     let ready = Raw::greet(on.address()).counts("orders").ready;
     assert!(ready < 30, "{ready} messages survived a power cut without a sync");
-    told::done(rig, &format!("30 confirmed, {ready} there: the rig can see a loss"));
+    told::done(rig, &format!("30 confirmed, {ready} there, so the rig can see a loss"));
 }

@@ -359,8 +359,8 @@ impl History {
         self.check_order();
     }
 
-    /// Messages of one producer are first delivered in publish order. What was refused once and
-    /// what is delayed may be late; of what two consumers get at once nobody can tell the order.
+    /// Messages of one producer are first delivered in publish order. What was refused once, given up or
+    /// is delayed may be late; of what two consumers get at once nobody can tell the order.
     fn check_order(&mut self) {
         let mut broken = Vec::new();
         for (index, place) in PLACES.iter().enumerate() {
@@ -369,7 +369,8 @@ impl History {
             for (id, message) in self.messages.iter().enumerate() {
                 let batch = &self.batches[message.batch as usize];
                 let state = &message.states[place.slot];
-                let is_free = batch.is_delayed || batch.was_refused || state.is_excused;
+                let is_late = batch.is_delayed || batch.was_refused || batch.is_given_up;
+                let is_free = is_late || state.is_excused;
                 if batch.target != place.target || is_free {
                     continue;
                 }

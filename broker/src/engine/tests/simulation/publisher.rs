@@ -88,8 +88,11 @@ impl Publisher {
             }
         }
         if !has_session {
-            // A resend could store it twice: the outcome stays unknown.
-            self.waiting.clear();
+            // A resend could store it twice: the outcome stays unknown, and when it is stored too, for the next
+            // connection may overtake this one.
+            for waiting in std::mem::take(&mut self.waiting).into_values() {
+                stage.history.note(Event::GivenUp { batch: waiting.batch });
+            }
         }
     }
 

@@ -214,8 +214,8 @@ impl World {
             self.history.broken("unseen", "a full disk ended the broker".into());
         }
         // What had failed before the faults ended may show a little later, but only once.
-        let is_late =
-            self.mode == Mode::Safety && !std::mem::replace(&mut self.has_died_late, true);
+        let has_failed = self.mode == Mode::Safety || self.disk.faults_struck() > 0;
+        let is_late = has_failed && !std::mem::replace(&mut self.has_died_late, true);
         if ended.is_err() && self.healed_ms.is_some() && !is_late {
             self.history.broken("lost", "the broker ended although nothing is wrong".into());
             return End::Done;
