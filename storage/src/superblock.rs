@@ -132,6 +132,12 @@ impl Superblock {
     /// Writes the next generation over the older copy and syncs.
     pub(crate) fn store_next(&mut self, file: &SuperFile) -> Result<(), StorageError> {
         self.generation += 1;
+        self.store_again(file)
+    }
+
+    /// Writes a superblock that was read once more, same bytes, same place, and syncs: its last sync may have failed, and then
+    /// only the page cache has it, while the other copy, which [`Self::store_next`] writes over, is the only one on the disk.
+    pub(crate) fn store_again(&self, file: &SuperFile) -> Result<(), StorageError> {
         let copy = if mutant("one-superblock-copy") { 0 } else { self.generation % 2 };
         let at = copy * COPY_BYTES as u64;
         file.write(&self.encode(), at)

@@ -126,6 +126,14 @@ pub(crate) const SEEDS: &[Seed] = &[
         ],
     },
     Seed {
+        name: "trust-read-superblock",
+        promise: "P8",
+        bug: "writes over the other copy of a superblock that only the page cache may have",
+        tests: &[
+            "storage::tests::it::faults::p08_a_superblock_that_only_the_cache_has_is_not_built_upon",
+        ],
+    },
+    Seed {
         name: "torn-block-kept",
         promise: "P2",
         bug: "takes half a block for a whole one, so a batch can be split by a crash",

@@ -1,7 +1,8 @@
 //! The last part of opening, and the only one that writes to a store that exists.
 //!
 //! ```text
-//! 1 write the unproven tail again, same bytes, same place; sync     the page cache may show what the disk does not have
+//! 1 write the superblock that was read and the unproven tail again, same bytes, same place; sync
+//!                                                     the page cache may show what the disk does not have
 //! 2 make a spare ready
 //! 3 superblock: next epoch, everything below the end is durable, the spare is about to be opened; sync
 //! 4 OPEN block in the spare, naming the end of the log before it; sync
@@ -30,11 +31,15 @@ use crate::sync::{Mutex, RwLock};
 use crate::writer::{LogWriter, Tip, growing, open_block};
 
 pub(super) fn run(opening: Opening, replayed: Replayed) -> Result<Opened, StorageError> {
+    let super_file = SuperFile::open(&*opening.disk, &opening.places.dir)?;
+    if !mutant("trust-read-superblock") {
+        opening.superblock.store_again(&super_file)?;
+    }
     sync_names(&opening)?;
     let rewritten_bytes = rewrite(&replayed.unproven)?;
     let slots = slots(&opening);
     let spare = slots.take(0, Room::UseReserve)?;
-    let (superblock, super_file) = start_epoch(&opening, &replayed, &spare)?;
+    let superblock = start_epoch(&opening, &replayed, &spare, &super_file)?;
     let tip = Tip { epoch: superblock.epoch, ..replayed.tip };
     let leaves_tail = leaves_tail(&opening, &replayed);
     let before = match opening.chain.links.last() {
@@ -139,7 +144,8 @@ fn start_epoch(
     opening: &Opening,
     replayed: &Replayed,
     spare: &Spare,
-) -> Result<(Superblock, SuperFile), StorageError> {
+    file: &SuperFile,
+) -> Result<Superblock, StorageError> {
     let mut superblock = opening.superblock;
     let checkpoint = opening.checkpoint.as_ref();
     let covered_epoch = checkpoint.map_or(0, |checkpoint| checkpoint.coverage.tip.epoch);
@@ -149,9 +155,8 @@ fn start_epoch(
     superblock.durable_lsn = replayed.end.max(superblock.durable_lsn);
     superblock.opening_slot = spare.segment.id.slot;
     superblock.opening_seq = spare.segment.id.seq;
-    let file = SuperFile::open(&*opening.disk, &opening.places.dir)?;
-    superblock.store_next(&file)?;
-    Ok((superblock, file))
+    superblock.store_next(file)?;
+    Ok(superblock)
 }
 
 /// Whether the old tail holds nothing and can go, so that starts alone do not fill the disk.

@@ -288,6 +288,34 @@ fn p15_a_read_that_fails_while_segments_are_shortened_costs_only_their_space() {
     assert!(struck > 0, "the log reads when it shortens segments");
 }
 
+#[test]
+fn p08_a_superblock_that_only_the_cache_has_is_not_built_upon() {
+    // Goal: a start whose superblock only the page cache has must not cost the copy that the disk has. How: a start fails at a
+    // sync of the superblock that forgets, the next one at a torn write of it; then the cache is dropped.
+    let mut world = World::after(seed(), &[Step::Commit; 5]);
+    world.die();
+    let mut starts = 0;
+    for (sync, write) in (0..3).flat_map(|sync| (0..3).map(move |write| (sync, write))) {
+        let label = format!("sync {sync} forgets, write {write} tears");
+        let _label = Label(&label);
+        let forgets = Fault::new(Op::Sync, Effect::ForgetWrites(ErrorKind::Other));
+        let tears = Fault::new(Op::Write, Effect::ErrorAfter(ErrorKind::Other, 2_000));
+        let mut disk = world.disk.restart();
+        for fault in [forgets.after(sync), tears.after(write)] {
+            disk.fail(fault.on("SUPER"));
+            let mut failed = World::on(disk, world.model().clone(), 2);
+            starts += u32::from(failed.open().is_err());
+            failed.die();
+            disk = failed.disk.restart();
+        }
+        disk.evict();
+        let mut last = World::on(disk, world.model().clone(), 3);
+        last.open().unwrap();
+        last.read_all();
+    }
+    assert!(starts >= 8, "only {starts} starts met a fault");
+}
+
 /// A fault that a life of the log may meet.
 fn any_fault(dice: &mut Dice) -> Fault {
     let kind = if dice.one_in(3) { ErrorKind::StorageFull } else { ErrorKind::Other };

@@ -93,7 +93,8 @@ impl History {
             Event::Replayed { place } => self.replayed[*place] = true,
             Event::Dead { place, id, offset } => self.on_dead(*place, *id, *offset),
             Event::Counts { place, open, dead } => self.on_counts(*place, *open, *dead),
-            Event::Sent { .. } | Event::Fault { .. } => {}
+            Event::Fault { what, .. } => self.was_full |= what.contains("full"),
+            Event::Sent { .. } => {}
         }
     }
 
@@ -369,7 +370,8 @@ impl History {
             for (id, message) in self.messages.iter().enumerate() {
                 let batch = &self.batches[message.batch as usize];
                 let state = &message.states[place.slot];
-                let is_late = batch.is_delayed || batch.was_refused || batch.is_given_up;
+                let is_refused = batch.was_refused || self.was_full && batch.has_doubt;
+                let is_late = batch.is_delayed || is_refused || batch.is_given_up;
                 let is_free = is_late || state.is_excused;
                 if batch.target != place.target || is_free {
                     continue;

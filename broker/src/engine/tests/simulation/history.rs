@@ -3,9 +3,13 @@
 use super::scene::{PLACES, PlaceId, SLOTS, TARGETS, Target};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::LazyLock;
 
 /// Events kept for a failure's report.
 const TRAIL: usize = 400;
+/// A single history is shown whole.
+static IS_ONE: LazyLock<bool> =
+    LazyLock::new(|| std::env::var("POSTHASTE_HISTORIES").is_ok_and(|number| number == "1"));
 
 /// How a delivery is settled.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
@@ -226,6 +230,8 @@ pub(super) struct History {
     pub(super) replayed: [bool; PLACES.len()],
     pub(super) held: BTreeMap<(u32, u16), Vec<(PlaceId, u32)>>,
     pub(super) deliveries: u32,
+    /// Publishes may have been refused without anybody hearing of it.
+    pub(super) was_full: bool,
     pub(super) violations: Vec<super::checker::Violation>,
     pub(super) events: u64,
     hasher: DefaultHasher,
@@ -238,7 +244,7 @@ impl History {
         self.events += 1;
         event.hash(&mut self.hasher);
         self.check(&event);
-        if self.trail.len() == TRAIL {
+        if self.trail.len() == TRAIL && !*IS_ONE {
             self.trail.pop_front();
         }
         self.trail.push_back(event);

@@ -241,6 +241,7 @@ impl Publisher {
             ErrorCode::Indeterminate | ErrorCode::ShuttingDown | ErrorCode::ProducerFenced => {
                 stage.history.note(Event::Unanswered { batch });
                 if self.session.is_none() {
+                    stage.history.note(Event::GivenUp { batch });
                     self.waiting.remove(&sequence);
                 }
                 true

@@ -71,7 +71,9 @@ pub(super) struct World {
     nested: u32,
     full_starts: u32,
     has_died_late: bool,
-    is_stopping: Option<u64>,
+    is_stopping: Option<Instant>,
+    /// Simulated time that the last life took.
+    lived_ms: u64,
     ended_well: bool,
 }
 
@@ -116,6 +118,7 @@ pub(super) fn run(seed: u64, operations_max: u64, mode: Mode) -> World {
         full_starts: 0,
         has_died_late: false,
         is_stopping: None,
+        lived_ms: 0,
         ended_well: false,
     };
     loop {
@@ -193,9 +196,10 @@ impl World {
         }
         let is_io = matches!(error, OpenError::Storage(StorageError::Io { .. }));
         let is_io = is_io && self.disk.faults_struck() > 0;
-        // Each start takes a segment that was kept ready; on a full disk they come to an end.
+        // Each start takes a segment that was kept ready; on a full disk they come to an end, and a short life keeps none.
         let is_no_space = matches!(error, OpenError::Storage(StorageError::NoSpace { .. }));
-        let is_known = is_io || (is_no_space && self.full_starts > 1);
+        let is_full = self.full_starts > 0 && (self.full_starts > 1 || self.lived_ms < 1_000);
+        let is_known = is_io || (is_no_space && is_full);
         if !is_known || self.healed_ms.is_some() {
             self.history.broken("lost", format!("the start is refused: {error}"));
             return End::Done;
@@ -226,6 +230,7 @@ impl World {
     /// The process is gone: clients notice, the disk is what is left of it.
     fn bury(&mut self) {
         let now_ms = self.simulated_ms;
+        self.lived_ms = now_ms - self.base_ms;
         self.base_ms = now_ms + 1 + self.dice.below(50);
         self.is_stopping = None;
         // What the kernel had taken from the process may still arrive.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Simulated time in which an orderly stop has to end.
-const STOP_MS: u64 = 30_000;
+const STOP: Duration = Duration::from_secs(30);
 const YEAR_MS: u64 = 365 * 86_400_000;
 
 impl World {
@@ -33,11 +33,11 @@ impl World {
         self.strike_time(now_ms).await;
         if self.is_stopping.is_none() && strikes(&mut self.dice, plan.stop) {
             self.fault(now_ms, "an orderly stop");
-            self.is_stopping = Some(now_ms);
+            self.is_stopping = Some(Instant::now());
             life.pace.stall(Instant::now());
             life.stop();
         }
-        if self.is_stopping.is_some_and(|since| now_ms > since + STOP_MS) {
+        if self.is_stopping.is_some_and(|since| since.elapsed() > STOP) {
             self.history.broken("unseen", "an orderly stop does not end".into());
         }
         true
