@@ -105,6 +105,17 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// In one line, numbers first, for [`crate::told::done`].
+    pub fn figures(&self) -> String {
+        let Self { confirmed, acked, duplicates, lost, phantom, unflagged, after_ack, .. } = self;
+        let Self { stored_twice, inconsistent, out_of_order, .. } = self;
+        format!(
+            "{confirmed} confirmed, {acked} acked, {duplicates} again, {lost} lost, {phantom} phantom, \
+             {unflagged} unflagged, {after_ack} after ack, {stored_twice} stored twice, \
+             {inconsistent} inconsistent, {out_of_order} out of order"
+        )
+    }
+
     /// No promise was broken.
     pub fn is_clean(&self) -> bool {
         let faults = [

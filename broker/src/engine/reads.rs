@@ -5,13 +5,15 @@
 use super::cursor::RunCursor;
 use super::input::{Found, Input, ReadDone};
 use super::requests::{ANSWER_META_BYTES, Asked};
+use crate::shard::command::Cause;
 use crate::shard::effects::{DeadItem, StreamId};
-use posthaste_protocol::batch::Seed;
+use posthaste_protocol::batch::{BatchBuilder, Record, Seed};
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::limits::PIECES_MAX;
 use posthaste_protocol::response::{DeadLetter, Piece};
 use posthaste_protocol::{DecodeError, Response};
 use posthaste_storage::{LogReader, StorageError};
+use std::ops::Range;
 
 /// Bytes of batches in one answer, whatever was asked for.
 const ANSWER_BYTES: usize = 2 << 20;
@@ -93,7 +95,7 @@ fn answer_of(plan: &Plan, answer: Answer, log: &LogReader) -> Response {
         },
         Answer::Dead { items, limit, total } => match plan.pieces(log, Some(1)) {
             Ok(found) => {
-                let mut items = dead_letters(&items, found.pieces);
+                let mut items = dead_letters(&items, found);
                 items.truncate(limit);
                 let mut meta_bytes = 0;
                 let fitting = items.iter().take_while(|item| {
@@ -115,6 +117,8 @@ enum ReadError {
     Storage(#[from] StorageError),
     #[error("{0}")]
     Batch(#[from] DecodeError),
+    #[error("messages {from} to {last} are damaged; what follows begins at offset {next}", last = .next - 1)]
+    Damaged { from: u64, next: u64 },
 }
 
 /// What a plan gathered.
@@ -122,13 +126,16 @@ struct Gathered {
     pieces: Vec<Piece>,
     /// Where it stopped because the answer was full.
     stopped_at: Option<u64>,
+    /// Dead letters whose bytes are damaged: an empty message stands for each.
+    lost: Vec<Range<u64>>,
 }
 
 impl Plan {
-    /// Reads the ranges; `one` limits each piece to that many messages.
+    /// Reads the ranges; `one` limits each piece to that many messages. Damage ends what came before it, or is the error
+    /// if nothing did; where pieces are single messages, it costs those that it hit.
     fn pieces(&self, log: &LogReader, one: Option<u64>) -> Result<Gathered, ReadError> {
         let bytes_max = (self.bytes_max as usize).min(ANSWER_BYTES);
-        let mut found = Gathered { pieces: Vec::new(), stopped_at: None };
+        let mut found = Gathered { pieces: Vec::new(), stopped_at: None, lost: Vec::new() };
         let Some(seed) = self.seed else {
             return Ok(found);
         };
@@ -141,8 +148,20 @@ impl Plan {
                     return Ok(found);
                 }
                 if !cursor.as_ref().is_some_and(|cursor| cursor.covers(offset)) {
-                    let Some(run) = log.read(self.stream, offset)? else {
-                        break;
+                    let run = match log.read(self.stream, offset) {
+                        Ok(Some(run)) => run,
+                        Ok(None) => break,
+                        Err(StorageError::Damaged(damage)) => {
+                            tracing::error!(stream = self.stream, offset, %damage, "a message cannot be read");
+                            let next = behind_damage(log, self.stream, offset, end);
+                            if one.is_none() {
+                                return found.ended_at(offset, next);
+                            }
+                            found.add_lost(offset..next.min(end), &seed);
+                            offset = next;
+                            continue;
+                        }
+                        Err(error) => return Err(error.into()),
                     };
                     // A gap: what is missing was deleted or lost meanwhile.
                     offset = offset.max(run.base_offset);
@@ -170,9 +189,39 @@ impl Plan {
     }
 }
 
-fn dead_letters(items: &[DeadItem], pieces: Vec<Piece>) -> Vec<DeadLetter> {
-    let mut letters = Vec::with_capacity(pieces.len());
-    for piece in pieces {
+impl Gathered {
+    fn ended_at(mut self, from: u64, next: u64) -> Result<Self, ReadError> {
+        if self.pieces.is_empty() {
+            return Err(ReadError::Damaged { from, next });
+        }
+        self.stopped_at = Some(from);
+        Ok(self)
+    }
+
+    fn add_lost(&mut self, offsets: Range<u64>, seed: &Seed) {
+        let left = PIECES_MAX as usize - self.pieces.len();
+        for base_offset in offsets.clone().take(left) {
+            let mut nothing = BatchBuilder::new();
+            if nothing.push(&Record::default()).is_err() {
+                return;
+            }
+            self.pieces.push(Piece {
+                base_offset,
+                from: 0,
+                count: 1,
+                attempt: 1,
+                redelivered: false,
+                time_ms: 0,
+                batches: nothing.finish(*seed, 0, 0, 1),
+            });
+        }
+        self.lost.push(offsets);
+    }
+}
+
+fn dead_letters(items: &[DeadItem], found: Gathered) -> Vec<DeadLetter> {
+    let mut letters = Vec::with_capacity(found.pieces.len());
+    for piece in found.pieces {
         let offset = piece.base_offset + u64::from(piece.from);
         let Some(item) = items.iter().find(|i| (i.range.first..i.range.end).contains(&offset))
         else {
@@ -182,7 +231,11 @@ fn dead_letters(items: &[DeadItem], pieces: Vec<Piece>) -> Vec<DeadLetter> {
             offset,
             attempts: item.attempts,
             dead_ms: item.dead_ms,
-            reason: item.reason.clone(),
+            reason: if found.lost.iter().any(|lost| lost.contains(&offset)) {
+                Cause::DataLoss.as_str().to_owned()
+            } else {
+                item.reason.clone()
+            },
             piece,
         });
     }
@@ -191,10 +244,14 @@ fn dead_letters(items: &[DeadItem], pieces: Vec<Piece>) -> Vec<DeadLetter> {
 
 fn failed(error: &ReadError) -> Response {
     tracing::error!(%error, "a read failed");
+    let message = match error {
+        ReadError::Damaged { .. } => error.to_string(),
+        _ => "the stored messages cannot be read; the broker's log says why".into(),
+    };
     Response::Error(ErrorReply {
         code: ErrorCode::DataLoss,
         retry_after_ms: 0,
-        message: "the stored messages cannot be read; the broker's log says why".into(),
+        message,
         similar: Vec::new(),
     })
 }

@@ -1,6 +1,6 @@
 //! `kill -9` again and again, with a checker in another process.
 
-use posthaste_tests::{Checking, Random, TestBroker, eventually};
+use posthaste_tests::{Checking, Random, TestBroker, eventually, told};
 use std::time::Duration;
 
 /// A number from the environment.
@@ -31,7 +31,7 @@ fn kill_loop_loses_nothing_and_repeats_only_with_a_flag() {
         broker.restart();
     }
     let verdict = checking.verdict();
-    println!("{cycles} cycles: {verdict:?}");
+    told::done("kill loop", &format!("{cycles} kills, {}", verdict.figures()));
     assert!(verdict.is_clean(), "{verdict:#?}");
     assert!(verdict.confirmed > cycles && verdict.acked > cycles, "{verdict:?}");
     // A loop that never hits anything in flight proves nothing.

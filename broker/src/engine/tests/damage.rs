@@ -4,7 +4,8 @@ use super::rig::{EPOCH_MS, Rig, batch, name, publish, request, small_options};
 use super::world::seen;
 use crate::engine::Now;
 use crate::engine::start::OpenError;
-use posthaste_protocol::request::{Consume, Credit, Kind, Settings, Start};
+use posthaste_protocol::error::{ErrorCode, ErrorReply};
+use posthaste_protocol::request::{Consume, Credit, DeadAction, Kind, Settings, Start};
 use posthaste_protocol::{Request, Response};
 use posthaste_storage::disk::SimDisk;
 use posthaste_storage::{Options, StorageError};
@@ -121,4 +122,46 @@ fn p12_damage_met_while_serving_costs_only_what_it_hit_and_is_told() {
         let group = &description.groups[0];
         assert_eq!((group.dead, group.leased), (damaged.len() as u64, whole.len() as u64));
     }
+}
+
+/// The reasons of all dead letters, by offset.
+fn dead(rig: &mut Rig) -> Vec<(u64, String)> {
+    let connection = rig.connect();
+    let action = DeadAction::List { from: 0, limit: 100 };
+    let asked = rig.ask(connection, Request::Dead { name: name("orders"), group: None, action });
+    let Ok(Response::DeadLetters { items, total }) = asked else { panic!("not {asked:?}") };
+    assert_eq!(items.len() as u64, total);
+    items.into_iter().map(|item| (item.offset, item.reason)).collect()
+}
+
+/// Numbers of messages from `offset` on, and where to go on; or the error.
+fn look(rig: &mut Rig, offset: u64) -> Result<(u64, u64), ErrorReply> {
+    let connection = rig.connect();
+    let from = Start::Offset(offset);
+    let read = Request::Read { name: name("orders"), from, messages_max: 100, bytes_max: 1 << 20 };
+    match rig.ask(connection, read).expect("no faults") {
+        Response::Error(refused) => Err(refused),
+        Response::Records { pieces, next_offset, .. } => {
+            Ok((pieces.iter().map(|piece| u64::from(piece.count)).sum(), next_offset))
+        }
+        other => panic!("not {other:?}"),
+    }
+}
+
+#[test]
+fn p12_who_looks_is_told_of_damage_and_sees_all_the_rest() {
+    let disk = SimDisk::memory();
+    let mut rig = cold_messages(&disk, 12);
+    for number in [3, 4, 8] {
+        flip_a_bit_of(&disk, format!("{number:<12}").as_bytes());
+    }
+    assert_eq!(look(&mut rig, 0), Ok((3, 3)), "what comes before it");
+    let refused = look(&mut rig, 3).expect_err("nothing comes before it");
+    assert_eq!(refused.code, ErrorCode::DataLoss);
+    assert!(refused.message.contains("messages 3 to 3") && refused.message.contains("offset 4"));
+    assert_eq!(look(&mut rig, 5), Ok((3, 8)));
+    assert_eq!(look(&mut rig, 9), Ok((3, 12)));
+    assert_eq!(take_all(&mut rig).len(), 9);
+    let lost = "data loss: the stored message is damaged".to_owned();
+    assert_eq!(dead(&mut rig), [3, 4, 8].map(|offset| (offset, lost.clone())));
 }

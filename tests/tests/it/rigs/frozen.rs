@@ -2,7 +2,7 @@
 //!
 //! `FREEZE_SECONDS=60 cargo test --release -p posthaste-tests stalls`
 
-use super::ground::{OnVolume, clean, figures, number, work_goes_on};
+use super::ground::{OnVolume, clean, number, work_goes_on};
 use posthaste_tests::http::get;
 use posthaste_tests::{Checking, FileSystem, eventually, told};
 use std::thread::sleep;
@@ -60,7 +60,7 @@ fn freeze(kind: FileSystem) {
         RIG,
         &format!(
             "1 freeze on {name}, for {frozen:.1?}, red after {red:.1?}, 0 confirmed meanwhile, 0 restarts, {}",
-            figures(&verdict)
+            verdict.figures()
         ),
     );
 }

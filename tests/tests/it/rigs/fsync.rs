@@ -4,7 +4,7 @@
 //!
 //! `FAILING_SYNCS=200 SEED=1 cargo test --release -p posthaste-tests failing_sync`
 
-use super::ground::{OnVolume, clean, figures, number, work_goes_on};
+use super::ground::{OnVolume, clean, number, work_goes_on};
 use posthaste_protocol::request::Kind;
 use posthaste_protocol::{Request, Response};
 use posthaste_tests::raw::{Raw, batch, consume};
@@ -132,7 +132,7 @@ fn fail_some_times(kind: FileSystem, rounds: u64) {
         &format!(
             "{rounds} failing syncs on {name}, in {took:.1?}, 0 confirms after the error, {unconfirmed} \
              unconfirmed and kept, {}",
-            figures(&verdict)
+            verdict.figures()
         ),
     );
     on.stop();

@@ -1,7 +1,7 @@
 //! A full disk: publishes are refused by name, everything else goes on, and when there is room again
 //! they go on by themselves.
 
-use super::ground::{OnVolume, TRACE, can_trace, clean, figures, work_goes_on};
+use super::ground::{OnVolume, TRACE, can_trace, clean, work_goes_on};
 use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::request::{Credit, Kind, Outcome};
 use posthaste_protocol::{Request, Response};
@@ -101,7 +101,7 @@ fn go_on_when_full(kind: FileSystem) {
         &format!(
             "1 fill on {}, refused after {stored} and {more}, taken again {resumed:.1?} after a purge, {}",
             kind.name(),
-            figures(&verdict)
+            verdict.figures()
         ),
     );
 }

@@ -101,17 +101,6 @@ pub(super) fn clean(verdict: Verdict, at_least: u64) -> Verdict {
     verdict
 }
 
-/// A verdict as one line of figures.
-pub(super) fn figures(verdict: &Verdict) -> String {
-    let Verdict { confirmed, acked, duplicates, lost, phantom, unflagged, after_ack, .. } = verdict;
-    let Verdict { stored_twice, inconsistent, .. } = verdict;
-    format!(
-        "{confirmed} confirmed, {acked} acked, {duplicates} again, {lost} lost, {phantom} phantom, \
-         {unflagged} unflagged, {after_ack} after ack, {stored_twice} stored twice, \
-         {inconsistent} inconsistent"
-    )
-}
-
 /// Runs a program with some of its system calls stopped or faked. The tracer steps aside, so that the
 /// child is the program itself; calls are counted for each thread.
 pub(super) const TRACE: [&str; 6] = ["strace", "-D", "-f", "-qq", "-o/dev/null", "--seccomp-bpf"];

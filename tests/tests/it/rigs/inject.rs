@@ -4,7 +4,7 @@
 //! `INJECT_POINTS=400 cargo test --release -p posthaste-tests system_call` takes the points in order;
 //! without it some are chosen by `SEED`.
 
-use super::ground::{can_trace, clean, figures, number, work_goes_on};
+use super::ground::{can_trace, clean, number, work_goes_on};
 use posthaste_tests::{Checking, Random, TestBroker, told};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -149,7 +149,7 @@ fn p07_whichever_system_call_fails_or_kills_nothing_confirmed_is_lost() {
             sum.not_ready,
             sum.failures,
             sum.slowest_end,
-            figures(&verdict)
+            verdict.figures()
         ),
     );
 }

@@ -2,7 +2,7 @@
 //!
 //! `POWER_CUTS=2000 SEED=1 cargo test --release -p posthaste-tests power_cuts`
 
-use super::ground::{OnVolume, TRACE, can_trace, clean, figures, number, work_goes_on};
+use super::ground::{OnVolume, TRACE, can_trace, clean, number, work_goes_on};
 use posthaste_protocol::request::Kind;
 use posthaste_tests::raw::batch;
 use posthaste_tests::{Checking, Cut, FileSystem, Random, Raw, told};
@@ -80,7 +80,7 @@ fn cut_again_and_again(kind: FileSystem, cycles: u64) {
     assert!(verdict.duplicates > 0, "nothing was in flight: {verdict:?}");
     told::done(
         RIG,
-        &format!("{cuts} cuts on {}, in {took:.1?}, {}", kind.name(), figures(&verdict)),
+        &format!("{cuts} cuts on {}, in {took:.1?}, {}", kind.name(), verdict.figures()),
     );
     on.stop();
 }

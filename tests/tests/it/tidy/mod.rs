@@ -4,6 +4,7 @@
 mod arrows;
 mod options;
 mod promises;
+mod proof;
 mod text;
 mod tree;
 

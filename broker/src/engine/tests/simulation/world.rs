@@ -69,11 +69,9 @@ pub(super) struct World {
     full_until_ms: u64,
     slow_until_ms: u64,
     nested: u32,
-    full_starts: u32,
+    is_full_at_start: bool,
     has_died_late: bool,
     is_stopping: Option<Instant>,
-    /// Simulated time that the last life took.
-    lived_ms: u64,
     ended_well: bool,
 }
 
@@ -115,10 +113,9 @@ pub(super) fn run(seed: u64, operations_max: u64, mode: Mode) -> World {
         full_until_ms: 0,
         slow_until_ms: 0,
         nested: 0,
-        full_starts: 0,
+        is_full_at_start: false,
         has_died_late: false,
         is_stopping: None,
-        lived_ms: 0,
         ended_well: false,
     };
     loop {
@@ -148,7 +145,7 @@ impl World {
         self.tap.set_born(self.base_ms, born);
         let seed = self.dice.roll();
         self.lives += 1;
-        self.full_starts = if self.full_until_ms > 0 { self.full_starts + 1 } else { 0 };
+        self.is_full_at_start = self.full_until_ms > 0;
         count_panics();
         let started = Life::start(&self.disk, options(), &self.wall_us, &self.tap, seed);
         let life = match started {
@@ -196,10 +193,9 @@ impl World {
         }
         let is_io = matches!(error, OpenError::Storage(StorageError::Io { .. }));
         let is_io = is_io && self.disk.faults_struck() > 0;
-        // Each start takes a segment that was kept ready; on a full disk they come to an end, and a short life keeps none.
+        // Each start takes a segment that was kept ready, and so does a log that grew; on a full disk they come to an end.
         let is_no_space = matches!(error, OpenError::Storage(StorageError::NoSpace { .. }));
-        let is_full = self.full_starts > 0 && (self.full_starts > 1 || self.lived_ms < 1_000);
-        let is_known = is_io || (is_no_space && is_full);
+        let is_known = is_io || (is_no_space && self.is_full_at_start);
         if !is_known || self.healed_ms.is_some() {
             self.history.broken("lost", format!("the start is refused: {error}"));
             return End::Done;
@@ -230,7 +226,6 @@ impl World {
     /// The process is gone: clients notice, the disk is what is left of it.
     fn bury(&mut self) {
         let now_ms = self.simulated_ms;
-        self.lived_ms = now_ms - self.base_ms;
         self.base_ms = now_ms + 1 + self.dice.below(50);
         self.is_stopping = None;
         // What the kernel had taken from the process may still arrive.
