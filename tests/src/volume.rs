@@ -250,13 +250,19 @@ impl Drop for SmallDisk {
 const BALLAST: &str = "ballast";
 
 fn fill(at: &Path, but: u64) {
-    let stat = rustix::fs::statvfs(at).expect("it is mounted");
-    let bytes = (stat.f_bavail * stat.f_frsize).saturating_sub(but);
     let ballast = File::create(at.join(BALLAST)).expect("a file can be made");
-    if bytes > 0 {
-        rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, bytes)
-            .expect("the room was there");
-    }
+    // Others may take of the room between the look and the call.
+    eventually("the room is taken", || {
+        let stat = rustix::fs::statvfs(at).expect("it is mounted");
+        let bytes = (stat.f_bavail * stat.f_frsize).saturating_sub(but);
+        match rustix::fs::fallocate(&ballast, rustix::fs::FallocateFlags::empty(), 0, bytes.max(1))
+        {
+            Ok(()) => Some(()),
+            Err(rustix::io::Errno::NOSPC) if bytes == 0 => Some(()),
+            Err(rustix::io::Errno::NOSPC) => None,
+            Err(error) => panic!("no ballast: {error}"),
+        }
+    });
 }
 
 /// Forgets what memory holds of files and is written.

@@ -6,24 +6,30 @@
 //! for: sent, confirmed, received, received again.
 
 mod body;
+mod compare;
 mod counters;
+mod ladder;
 mod pace;
+mod page;
 mod progress;
 mod publishers;
 mod receivers;
 mod report;
 mod run;
 mod scene;
+mod series;
 
 use crate::context::Context;
 use crate::errors::{Exit, Failure, Outcome};
 use crate::values;
 use clap::{Args, Subcommand};
+use series::Series;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Measures a broker: publishing, consuming, or both.
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  posthaste bench pub --size 100 --for 5s\n  posthaste bench pub --size 100 --batch 1 --in-flight 1000\n  posthaste bench e2e --size 1KiB --rate 2000/s -o json\n  posthaste bench fanout --groups 5 --size 1KiB\n  posthaste bench consume --count 1M", help_template = crate::args::TEMPLATE)]
+#[command(before_help = "Examples:\n  posthaste bench pub --size 100 --for 5s\n  posthaste bench pub --size 100 --batch 1 --in-flight 1000\n  posthaste bench e2e --size 1KiB --rate 2000/s -o json\n  posthaste bench fanout --groups 5 --size 1KiB\n  posthaste bench consume --count 1M\n  posthaste bench ladder --p99 5ms\n  posthaste bench pub --repeat 5 -o json > a.json\n  posthaste bench compare a.json b.json", help_template = crate::args::TEMPLATE)]
 pub(crate) struct Bench {
     #[command(subcommand)]
     command: BenchCommand,
@@ -39,6 +45,10 @@ enum BenchCommand {
     E2e(Load),
     /// Publishes to a topic and consumes in each of its groups; counts what was delivered.
     Fanout(Fanout),
+    /// Looks for the highest rate at which the 99th percentile stays within a limit.
+    Ladder(ladder::Ladder),
+    /// Says whether two results differ by more than their noise.
+    Compare(compare::Compare),
 }
 
 /// The load of a fan-out.
@@ -130,6 +140,15 @@ pub(crate) struct Load {
     /// What a confirm means.
     #[arg(long, value_enum, default_value_t, help_heading = "Load")]
     pub(crate) durability: Durability,
+    /// Run so often, one after another; the result is the median, with the smallest and the largest.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one, help_heading = "Length")]
+    pub(crate) repeat: usize,
+    /// Also consume what was published, and fail if a confirmed message is missing. End to end always does.
+    #[arg(long, help_heading = "Result")]
+    pub(crate) verify: bool,
+    /// Write the result as a page.
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub(crate) html: Option<PathBuf>,
     /// Consume what is in the given queue, although it is not of this benchmark.
     #[arg(short, long, help_heading = "Safety")]
     pub(crate) yes: bool,
@@ -164,6 +183,17 @@ impl Load {
         }
     }
 
+    fn check_stamped(&self, what: What) -> Result<(), Failure> {
+        if self.size >= body::STAMP_BYTES {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "bench {} needs --size {} or more: each message carries its number and time",
+            what.name(),
+            body::STAMP_BYTES
+        )))
+    }
+
     pub(crate) fn warm_up(&self) -> Duration {
         if self.count.is_some() { Duration::ZERO } else { self.warm_up }
     }
@@ -185,16 +215,23 @@ pub(crate) async fn run(args: &Bench, context: &Context) -> Outcome {
         BenchCommand::Consume(load) => (What::Consume, load, 0),
         BenchCommand::E2e(load) => (What::E2e, load, 0),
         BenchCommand::Fanout(fanout) => (What::Fanout, &fanout.load, fanout.groups),
+        BenchCommand::Ladder(ladder) => return ladder::climb(ladder, context).await,
+        BenchCommand::Compare(files) => return compare::compare(files, context),
     };
-    if what != What::Pub && load.size < body::STAMP_BYTES {
-        return Err(Failure::usage(format!(
-            "bench {} needs --size {} or more: each message carries its number and time",
-            what.name(),
-            body::STAMP_BYTES
-        )));
+    if what != What::Pub || load.verify {
+        load.check_stamped(what)?;
     }
-    let report = run::run(what, load, groups, context).await?;
-    report.print(context)?;
+    let mut series = Series(Vec::new());
+    for _ in 0..load.repeat {
+        let report = run::run(what, load, groups, context).await?;
+        report.print(context)?;
+        series.0.push(report);
+    }
+    series.print(context)?;
+    if let Some(path) = &load.html {
+        std::fs::write(path, page::page(&series))
+            .map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))?;
+    }
     // A benchmark that loses confirmed messages has found something worse than slowness.
-    Ok(if report.missing.unwrap_or(0) > 0 { Exit::Failed } else { Exit::Done })
+    Ok(if series.missing() > 0 { Exit::Failed } else { Exit::Done })
 }

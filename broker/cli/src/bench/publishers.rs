@@ -67,7 +67,7 @@ impl Publisher {
         let watcher = tokio::spawn(watch(rx, Arc::clone(&self.counters)));
         let mut sender = Sender {
             bodies: Bodies::new(self.run, number(self.index), self.load.size),
-            plain: (self.load.size < STAMP_BYTES || self.what == What::Pub)
+            plain: (self.load.size < STAMP_BYTES || (self.what == What::Pub && !self.load.verify))
                 .then(|| Bytes::from(crate::bench::body::filler(self.load.size))),
             left: self.load.count.map(|n| share(n, self.load.connections, self.index)),
             sent: 0,

@@ -46,6 +46,11 @@ impl Report {
         u64::try_from(u128::from(amount) * 1_000_000 / micros).unwrap_or(u64::MAX)
     }
 
+    /// Messages a second of the measured window.
+    pub(crate) fn rate(&self) -> u64 {
+        self.per_second(self.measured)
+    }
+
     pub(crate) fn json(&self) -> Value {
         let mut all = json!({
             "bench": self.kind,
@@ -54,7 +59,7 @@ impl Report {
             "warm_up_seconds": self.warm_up.as_secs_f64(),
             "seconds": self.window.as_secs_f64(),
             "measured": self.measured,
-            "messages_per_second": self.per_second(self.measured),
+            "messages_per_second": self.rate(),
             "bytes_per_second": self.per_second(self.measured.saturating_mul(self.size)),
             "sent": self.sent,
             "confirmed": self.confirmed,
@@ -102,7 +107,7 @@ impl Report {
         }
         lines.push(format!(
             "{} msg/s, {}/s  over {:.1} s, after {:.1} s of warm-up",
-            n(self.per_second(self.measured)),
+            n(self.rate()),
             shown::bytes(self.per_second(self.measured.saturating_mul(self.size))),
             self.window.as_secs_f64(),
             self.warm_up.as_secs_f64(),
@@ -121,7 +126,7 @@ impl Report {
     }
 }
 
-fn latency_line(name: &str, all: &Latencies) -> Option<String> {
+pub(crate) fn latency_line(name: &str, all: &Latencies) -> Option<String> {
     (all.count() > 0).then(|| {
         format!(
             "{name:<24} p50 {} us  p99 {} us  p99.9 {} us  max {} us  ({} samples)",

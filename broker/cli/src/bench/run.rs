@@ -64,6 +64,11 @@ impl Window {
 }
 
 impl Stage<'_> {
+    /// Whether everything confirmed is looked for.
+    fn is_verified(&self) -> bool {
+        self.what != What::Pub || self.load.verify
+    }
+
     async fn publish(&self, interrupt: &mut Interrupt) -> Result<Report, Failure> {
         let counters = Arc::new(Counters::new(self.load.warm_up().is_zero()));
         let (stop, stopped) = watch::channel(false);
@@ -80,6 +85,10 @@ impl Stage<'_> {
             if self.load.window().is_none() {
                 window.to = counters.sample();
             }
+        }
+        if self.is_verified() && !self.what.is_through() {
+            receivers = self.receivers(&counters, &stopped).await?;
+            drain(&counters, published.confirmed, interrupt).await;
         }
         stop.send_replace(true);
         let received = gather(receivers).await?;
@@ -255,7 +264,7 @@ impl Stage<'_> {
             received: received.distinct + received.repeated + received.foreign,
             duplicates: received.repeated,
             foreign: received.foreign,
-            missing: (self.what != What::Pub).then_some(missing),
+            missing: self.is_verified().then_some(missing),
             durability: match load.durability {
                 Durability::Synced => "synced",
             },

@@ -1,6 +1,6 @@
 //! `bench`: it accounts for every message, and leaves nothing behind.
 
-use crate::server::Server;
+use crate::server::{Scratch, Server};
 use serde_json::Value;
 
 fn bench(server: &Server, args: &[&str]) -> Value {
@@ -66,4 +66,43 @@ fn a_queue_of_somebody_else_is_not_consumed_by_mistake() {
     let result = bench(&server, &["e2e", "orders", "--count", "10", "--yes"]);
     assert_eq!((&result["foreign"], &result["missing"]), (&1.into(), &0.into()), "{result}");
     server.ok(&["queue", "show", "orders"]);
+}
+
+#[test]
+fn repeated_runs_are_kept_whole_and_can_be_compared() {
+    let server = Server::start();
+    let folder = Scratch::new();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let page = file("page.html");
+    let args = ["bench", "pub", "--count", "2000", "--verify", "--repeat", "3", "--html", &page];
+    let out = server.ok(&[&args[..], &["-o", "json"]].concat());
+    let all: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [runs @ .., series] = &all[..] else { panic!("{out}") };
+    assert_eq!((runs.len(), series["repeat"].as_u64()), (3, Some(3)));
+    assert!(runs.iter().all(|run| run["missing"] == 0 && run["received"] == 2_000), "{out}");
+    let rate = |name: &str| series["messages_per_second"][name].as_f64().unwrap();
+    assert!(rate("min") <= rate("median") && rate("median") <= rate("max"), "{series}");
+    let html = std::fs::read_to_string(&page).unwrap();
+    assert!(html.contains("<svg") && html.contains("99.9%") && !html.contains("http"), "{html}");
+
+    std::fs::write(file("a.json"), &out).unwrap();
+    let said = server.ok(&["bench", "compare", &file("a.json"), &file("a.json")]);
+    assert!(said.lines().all(|line| line.ends_with("no difference at this noise")), "{said}");
+    std::fs::write(file("one.json"), runs[0].to_string()).unwrap();
+    let said = server.ok(&["bench", "compare", &file("one.json"), &file("a.json")]);
+    assert!(said.contains("unknown: repeat each at least 3 times"), "{said}");
+    std::fs::write(file("none.json"), "{}\n").unwrap();
+    let ran = server.run(&["bench", "compare", &file("none.json"), &file("a.json")]);
+    assert!(ran.code == 2 && ran.stderr.contains("holds no result"), "{ran:?}");
+}
+
+#[test]
+fn a_ladder_ends_with_the_highest_rate_that_kept_the_limit() {
+    let server = Server::start();
+    // Nothing keeps this: the first step is the last.
+    let strict = ["ladder", "--p99", "1ms", "--rate", "2M/s", "--for", "200ms", "--warm-up", "0"];
+    let result = bench(&server, &strict);
+    assert_eq!((&result["rate"], result["steps"].as_array().unwrap().len()), (&0.into(), 1));
+    let ran = server.run(&["bench", "ladder", "--repeat", "2"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
 }
