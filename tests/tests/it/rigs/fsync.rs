@@ -20,9 +20,11 @@ type Messages = BTreeMap<u64, String>;
 
 /// Publishes until the broker refuses or leaves; what was confirmed before. After the first refusal
 /// nothing is confirmed, and the process ends by itself.
-fn publish_until_it_fails(on: &mut OnVolume, queue: &str) -> Messages {
+fn publish_until_it_fails(on: &mut OnVolume, queue: &str, room: u64) -> Messages {
+    // What else goes on may end the broker as soon as there is no room.
     let mut raw = Raw::greet(on.address());
     let target = raw.declare(Kind::Queue, queue);
+    on.below.as_ref().unwrap().fill(room);
     let mut confirmed = Messages::new();
     let mut failed = None;
     for n in 0.. {
@@ -73,8 +75,7 @@ fn one_failure(
 ) -> usize {
     let queue = format!("bulk-{round}");
     work_goes_on(checking, &format!("before failure {round}"));
-    on.below.as_ref().unwrap().fill(random.within(0..12 << 20));
-    let confirmed = publish_until_it_fails(on, &queue);
+    let confirmed = publish_until_it_fails(on, &queue, random.within(0..12 << 20));
     let log = on.log();
     assert!(log.contains("PH-0606"), "it does not say why it stopped: {log}");
     on.below.as_ref().unwrap().empty();
