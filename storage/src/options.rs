@@ -9,6 +9,8 @@ pub struct Options {
     pub segment_bytes_max: u32,
     /// Segments kept ready. Two of them are for acknowledgements on a full disk, so at least 3. Default 3.
     pub spares: usize,
+    /// Space given back to the disk at a time, with a pause after it. Default 4 MiB.
+    pub give_back_bytes: u64,
     /// Free disk space that new segments leave for checkpoints. Default 64 MiB.
     pub reserve_bytes: u64,
     /// Memory of recent blocks. Default 64 MiB.
@@ -38,6 +40,7 @@ impl Default for Options {
             segment_bytes: 16 << 20,
             segment_bytes_max: 128 << 20,
             spares: 3,
+            give_back_bytes: 4 << 20,
             reserve_bytes: 64 << 20,
             tail_cache_bytes: 64 << 20,
             footer_cache_bytes: 32 << 20,

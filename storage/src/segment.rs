@@ -140,6 +140,13 @@ pub(crate) fn read_full(file: &dyn DiskFile, buf: &mut [u8], at: u64) -> std::io
     Ok(found)
 }
 
+/// Shortens a file for good: with the sync, the file system tells the disk of this space now, and not of much at once later.
+pub(crate) fn cut(file: &dyn DiskFile, path: &Path, len: u64) -> Result<(), StorageError> {
+    file.set_len(len)
+        .and_then(|()| file.sync_data())
+        .map_err(|cause| StorageError::io("shorten", path, len, cause))
+}
+
 /// The file name of a slot.
 pub(crate) fn slot_name(slot: u32) -> String {
     format!("slot-{slot:06}.seg")

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::error::StorageError;
 use crate::locks::lock;
 use crate::mutant::mutant;
 use crate::options::Options;
-use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentId, slot_name};
+use crate::segment::{SEGMENT_HEADER_BYTES, Segment, SegmentId, cut, slot_name};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex};
 
@@ -178,15 +178,27 @@ impl Slots {
         });
     }
 
-    /// Removes dead files beyond the stock, so that the disk gets them back.
-    pub(crate) fn trim(&self) -> Result<(), StorageError> {
+    /// Gives up to `left` bytes of dead files beyond the stock back to the disk; what is left of `left`.
+    pub(crate) fn trim(&self, mut left: u64) -> Result<u64, StorageError> {
         let is_large = lock(&self.state).class_bytes > self.options.segment_bytes;
-        while let Some(dead) = self.take_free(STOCK[usize::from(is_large)]) {
+        while left > 0
+            && let Some(mut dead) = self.take_free(STOCK[usize::from(is_large)])
+        {
             let path = self.log_dir.join(slot_name(dead.slot));
-            self.disk.remove(&path).map_err(|cause| StorageError::io("remove", &path, 0, cause))?;
-            lock(&self.state).log_bytes -= dead.len;
+            let given = dead.len.min(left);
+            if given == dead.len {
+                self.disk
+                    .remove(&path)
+                    .map_err(|cause| StorageError::io("remove", &path, 0, cause))?;
+            } else {
+                dead.len -= given;
+                cut(&*self.open(&path)?, &path, dead.len)?;
+                lock(&self.state).dead.push_front(dead);
+            }
+            self.shrunk(given);
+            left -= given;
         }
-        Ok(())
+        Ok(left)
     }
 
     /// A dead file that nobody reads, if there are more than `keep`.
@@ -226,28 +238,30 @@ impl Slots {
     fn make_again(&self, dead: &DeadSlot) -> Result<Spare, StorageError> {
         let path = self.log_dir.join(slot_name(dead.slot));
         let (mut len, mut is_written) = (dead.len, dead.is_written);
-        let made = self
-            .disk
-            .open(&path, OpenMode::ReadWrite)
-            .map_err(|cause| StorageError::io("open", &path, 0, cause))
-            .and_then(|file| {
-                if !is_written {
-                    // Its last writer may be a process that met a bad disk.
-                    file.forget();
-                }
-                let size = dead.len.max(u64::from(self.options.segment_bytes));
-                if !is_written || size > dead.len {
-                    allocate(&*file, &path, size)?;
-                    is_written &= size == dead.len;
-                    lock(&self.state).log_bytes += size - dead.len;
-                    len = size;
-                }
-                self.stamp(file, dead.slot, len)
-            });
+        let made = self.open(&path).and_then(|file| {
+            if !is_written {
+                // Its last writer may be a process that met a bad disk.
+                file.forget();
+            }
+            let size = dead.len.max(u64::from(self.options.segment_bytes));
+            if !is_written || size > dead.len {
+                allocate(&*file, &path, size)?;
+                is_written &= size == dead.len;
+                lock(&self.state).log_bytes += size - dead.len;
+                len = size;
+            }
+            self.stamp(file, dead.slot, len)
+        });
         let segment = made.inspect_err(|_| {
             self.retire(DeadSlot { slot: dead.slot, len, pin: None, is_written: false });
         })?;
         Ok(Spare { segment, is_written })
+    }
+
+    fn open(&self, path: &Path) -> Result<Arc<dyn DiskFile>, StorageError> {
+        self.disk
+            .open(path, OpenMode::ReadWrite)
+            .map_err(|cause| StorageError::io("open", path, 0, cause))
     }
 
     fn make_new(&self, room: Room) -> Result<Spare, StorageError> {
@@ -431,6 +445,6 @@ impl Slots {
     }
 }
 
-fn allocate(file: &dyn DiskFile, path: &std::path::Path, size: u64) -> Result<(), StorageError> {
+fn allocate(file: &dyn DiskFile, path: &Path, size: u64) -> Result<(), StorageError> {
     file.allocate(size).map_err(|cause| StorageError::io("reserve space for", path, 0, cause))
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::body::BodyBuilder;
-use crate::disk::SimDisk;
 use crate::disk::sim::{Effect, Fault, Op};
+use crate::disk::{Disk, OpenMode, SimDisk};
 use crate::locks::read;
 use crate::{Entry, Opened, Options, RecoveryReport, open};
 use bytes::Bytes;
@@ -159,6 +159,46 @@ fn p16_no_segment_is_used_again_while_somebody_reads_it() {
         opened.keeper.maintain();
     }
     assert!(slots_used(&store).contains(&slot));
+}
+
+#[test]
+fn p36_space_is_given_back_in_small_steps() {
+    const STEP: u64 = 24 << 10;
+    let disk = SimDisk::memory();
+    let mut opened = open_with(&disk, Options { give_back_bytes: STEP, ..options() });
+    let mut last = Lsn::ZERO;
+    for offset in 0..200 {
+        last = opened.writer.commit(1, body(offset, 8_000)).unwrap().end;
+        opened.keeper.maintain();
+    }
+    for _ in 0..2 {
+        opened.keeper.checkpoint(last, b"state", &[(1, 200)]).unwrap();
+    }
+    let log_bytes = || -> u64 {
+        let files =
+            disk.files().into_iter().filter(|path| path.extension() == Some("seg".as_ref()));
+        files.map(|path| disk.open(&path, OpenMode::Read).unwrap().len().unwrap()).sum()
+    };
+    let mut steps = vec![log_bytes()];
+    loop {
+        opened.keeper.maintain();
+        let now = log_bytes();
+        assert_eq!(opened.reader.space().log_bytes, now, "what is counted is what is there");
+        let before = *steps.last().unwrap();
+        if now == before {
+            break;
+        }
+        assert!(before - now <= STEP, "{before} to {now} at once");
+        steps.push(now);
+    }
+    assert!(steps.len() > 20, "{steps:?}");
+    // What was cut in the middle is used again at its full size.
+    for offset in 200..300 {
+        opened.writer.commit(1, body(offset, 8_000)).unwrap();
+        opened.keeper.maintain();
+    }
+    drop(opened);
+    assert_eq!(replay(&disk).0.last().unwrap().index, 300);
 }
 
 #[test]

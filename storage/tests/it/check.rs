@@ -48,6 +48,7 @@ pub(crate) fn options_of(seed: u64) -> Options {
         spares: 3 + dice.index(2),
         tail_cache_bytes: [0, 4, 16, 256][dice.index(4)] * 1024,
         prewrite: dice.one_in(2),
+        give_back_bytes: [4, 10, 64][dice.index(3)] * 1024,
         ..options()
     }
 }
