@@ -4,6 +4,7 @@
 mod args;
 mod backlog;
 mod bodies;
+mod calm;
 mod cell;
 mod comparison;
 mod confirms;

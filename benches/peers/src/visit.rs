@@ -1,5 +1,6 @@
 //! Visits: one broker, started fresh in a scratch directory, some cells, and its end.
 
+use crate::calm;
 use crate::cell::{self, Cell, Times, Workload};
 use crate::counters::Latencies;
 use crate::load::{self, Load, Measured};
@@ -25,6 +26,8 @@ pub(crate) type Outcome = (Sample, Latencies);
 /// Starts a broker and waits until it accepts; tells how long that took.
 pub(crate) async fn start<P: Peer>(peer: &P, dir: &Path) -> Result<(Server, Duration)> {
     fs::create_dir_all(dir)?;
+    let beside = dir.parent().unwrap_or(dir);
+    calm::wait(beside).with_context(|| beside.display().to_string())?;
     let launch = peer.launch(dir)?;
     if peer.reach().await.is_ok() {
         bail!("something answers at its port already; end that first");
