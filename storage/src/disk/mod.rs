@@ -105,6 +105,9 @@ pub trait DiskFile: Debug + Send + Sync {
     /// The size in bytes.
     fn len(&self) -> io::Result<u64>;
 
+    /// The first place from `offset` on that may hold anything but zeros; the end of the file if there is none.
+    fn data_from(&self, offset: u64) -> io::Result<u64>;
+
     /// Whether the file has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use memmap2::{Advice, MmapOptions};
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::{Disk, DiskFile, OpenMode};
@@ -169,6 +169,16 @@ impl DiskFile for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
+    }
+
+    fn data_from(&self, offset: u64) -> io::Result<u64> {
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(place) => Ok(place),
+            // From here on there are only holes.
+            Err(Errno::NXIO) => self.len(),
+            // A file system that does not know its holes.
+            Err(_) => Ok(offset),
+        }
     }
 
     fn map(&self, range: Range<u64>) -> io::Result<Option<Bytes>> {

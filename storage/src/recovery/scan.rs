@@ -232,16 +232,18 @@ pub(crate) fn probe(
 /// Bytes of a torn write without its header: up to the last sector in `from..to` that is not zero, if zeros follow it. In a file
 /// that was used before, old bytes follow and nothing can be said.
 pub(crate) fn torn_extent(segment: &Segment, from: u32, to: u32) -> Result<u32, StorageError> {
-    let (mut end, mut checked) = (from, from);
+    let len =
+        segment.file.len().map_err(|cause| StorageError::io("look at", &segment.path, 0, cause))?;
+    let to = to.min(u32::try_from(len).unwrap_or(u32::MAX));
+    let mut end = from;
     let is_full = sectors(segment, from, to, |at, sector| {
         if sector != &ZEROS[..sector.len()] {
             end = at + BLOCK_ALIGN as u32;
         }
-        checked = at + BLOCK_ALIGN as u32;
         None::<()>
     })?;
     debug_assert!(is_full.is_none(), "looks at every sector");
-    Ok(if end < checked { end - from } else { 0 })
+    Ok(if end < to { end - from } else { 0 })
 }
 
 /// Whether any sector of a file whose identity is lost looks like a block of a segment after `seq`. The OPEN block proves
@@ -259,7 +261,8 @@ pub(crate) fn claims_later_blocks(
     Ok(found.is_some())
 }
 
-/// The first of the sectors in `from..to` that `look` finds something in.
+/// The first of the sectors in `from..to` that `look` finds something in. Passes over what was never written: in a segment of
+/// which little is used, that is most of it.
 fn sectors<T>(
     segment: &Segment,
     from: u32,
@@ -267,7 +270,11 @@ fn sectors<T>(
     mut look: impl FnMut(u32, &[u8]) -> Option<T>,
 ) -> Result<Option<T>, StorageError> {
     let mut at = from;
-    while at < to {
+    loop {
+        at = written_from(segment, at)?;
+        if at >= to {
+            return Ok(None);
+        }
         let chunk = read_chunk(segment, at, CHUNK_BYTES.min(to - at))?;
         if chunk.is_empty() {
             return Ok(None);
@@ -279,5 +286,13 @@ fn sectors<T>(
             at = at.saturating_add(BLOCK_ALIGN as u32);
         }
     }
-    Ok(None)
+}
+
+/// The first sector from `at` on that may hold anything but zeros.
+fn written_from(segment: &Segment, at: u32) -> Result<u32, StorageError> {
+    let place = segment.file.data_from(u64::from(at)).map_err(|cause| {
+        StorageError::io("look for data in", &segment.path, u64::from(at), cause)
+    })?;
+    let passed = u32::try_from(place).unwrap_or(u32::MAX).saturating_sub(at);
+    Ok(at + passed / BLOCK_ALIGN as u32 * BLOCK_ALIGN as u32)
 }

@@ -1,7 +1,9 @@
 use super::*;
 use crate::body::BodyBuilder;
 use crate::disk::SimDisk;
+use crate::disk::sim::Op;
 use bytes::Bytes;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const BLOCKS: u64 = 24;
 
@@ -47,6 +49,36 @@ fn slot_files(disk: &SimDisk) -> Vec<std::path::PathBuf> {
         .into_iter()
         .filter(|path| path.extension().is_some_and(|end| end == "seg"))
         .collect()
+}
+
+#[test]
+fn what_was_never_written_is_not_read_at_a_start() {
+    let reads_of = |segment_bytes| {
+        let sizes = Options { segment_bytes, segment_bytes_max: segment_bytes, ..options() };
+        let disk = SimDisk::new(1);
+        let opening = open(Arc::new(disk.clone()), Path::new("data"), sizes.clone()).unwrap();
+        let mut opened = opening.replay(&mut |_| Ok(())).unwrap();
+        let mut builder = BodyBuilder::new();
+        builder.run(1, 0, 1, &[Bytes::from(vec![7; 4_000])]);
+        opened.writer.commit(1, builder.finish()).unwrap();
+        drop(opened);
+        let reads = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reads);
+        disk.on_call(move |call| {
+            counted.fetch_add(usize::from(call.op == Op::Read), Ordering::Relaxed);
+        });
+        let opening = open(Arc::new(disk), Path::new("data"), sizes).unwrap();
+        let mut blocks = 0;
+        drop(opening.replay(&mut |_| {
+            blocks += 1;
+            Ok(())
+        }));
+        assert_eq!(blocks, 1);
+        reads.load(Ordering::Relaxed)
+    };
+    let usual = reads_of(16 << 20);
+    assert!(usual > 0, "reads are counted");
+    assert_eq!(reads_of(512 << 20), usual);
 }
 
 #[test]

@@ -137,3 +137,32 @@ fn names_are_listed_sorted_and_renamed_over() {
     assert_eq!(missing.err().unwrap().kind(), ErrorKind::NotFound);
     assert!(RealDisk.free_bytes(dir.path()).unwrap() > 0);
 }
+
+#[test]
+fn no_byte_that_was_written_is_passed_over_as_a_hole() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = [5, 70_000, 70_001, 1 << 20, (4 << 20) - 1];
+    let sim: Arc<dyn Disk> = Arc::new(crate::disk::SimDisk::new(1));
+    sim.create_dir_all(Path::new("d")).unwrap();
+    let files = [
+        RealDisk.open(&dir.path().join("f"), OpenMode::Create).unwrap(),
+        sim.open(Path::new("d/f"), OpenMode::Create).unwrap(),
+    ];
+    for file in files {
+        file.allocate(4 << 20).unwrap();
+        for (number, place) in places.into_iter().enumerate() {
+            file.write_at(&[IoSlice::new(b"x")], place).unwrap();
+            if number % 2 == 0 {
+                file.sync_data().unwrap();
+            }
+        }
+        for place in places {
+            let from = (place / 1_000) * 1_000;
+            let found = file.data_from(from).unwrap();
+            assert!((from..=place).contains(&found), "{from} to {found}, passes {place}");
+        }
+        assert!(file.data_from(2 << 20).unwrap() > 2 << 20, "a hole is passed over");
+        file.set_len(8 << 20).unwrap();
+        assert_eq!(file.data_from(5 << 20).unwrap(), 8 << 20);
+    }
+}

@@ -130,6 +130,11 @@ impl Content {
         }
     }
 
+    /// The first place from `offset` on that was written, or the end.
+    pub(super) fn data_from(&self, offset: u64) -> u64 {
+        self.cache.stored_from(offset).map_or(self.len, |place| place.min(self.len))
+    }
+
     pub(super) fn set_len(&mut self, call: u64, len: u64) {
         if len < self.len {
             self.cache.cut(len);

@@ -100,6 +100,11 @@ impl DiskFile for SimFile {
         Ok(self.cell.read().len)
     }
 
+    fn data_from(&self, offset: u64) -> io::Result<u64> {
+        self.disk.enter(Op::Len, &self.path)?;
+        Ok(self.cell.read().data_from(offset))
+    }
+
     fn map(&self, _range: Range<u64>) -> io::Result<Option<Bytes>> {
         self.disk.enter(Op::Map, &self.path)?;
         Ok(None)

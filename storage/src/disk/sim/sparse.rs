@@ -55,6 +55,13 @@ impl Sparse {
         }
     }
 
+    /// The first place from `offset` on in a chunk that is stored.
+    pub(super) fn stored_from(&self, offset: u64) -> Option<u64> {
+        let (index, _) = place(offset);
+        let later = self.chunks.iter().skip(index).position(Option::is_some)?;
+        Some(offset.max(((index + later) * CHUNK_BYTES) as u64))
+    }
+
     /// Makes everything from `len` on zero again.
     pub(super) fn cut(&mut self, len: u64) {
         let (index, within) = place(len);
