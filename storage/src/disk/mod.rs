@@ -106,6 +106,7 @@ pub trait DiskFile: Debug + Send + Sync {
     fn len(&self) -> io::Result<u64>;
 
     /// The first place from `offset` on that may hold anything but zeros; the end of the file if there is none.
+    /// Lets go of what memory holds, as [`DiskFile::forget`] does.
     fn data_from(&self, offset: u64) -> io::Result<u64>;
 
     /// Whether the file has no bytes.

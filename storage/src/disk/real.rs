@@ -172,6 +172,8 @@ impl DiskFile for RealFile {
     }
 
     fn data_from(&self, offset: u64) -> io::Result<u64> {
+        // What was read ahead counts as data, also where there is nothing.
+        self.forget();
         match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
             Ok(place) => Ok(place),
             // From here on there are only holes.
