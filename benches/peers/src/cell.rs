@@ -13,6 +13,8 @@ pub(crate) enum Workload {
     Start,
     /// One producer.
     Publish,
+    /// One producer that waits for each confirm before it goes on.
+    Alone,
     /// One producer, one consumer, each message acked.
     EndToEnd,
     /// One producer, five groups that each get everything.
@@ -34,6 +36,7 @@ impl Workload {
         match self {
             Self::Start => "Start, and memory when idle",
             Self::Publish => "Publish, one producer",
+            Self::Alone => "One producer that waits for each confirm",
             Self::EndToEnd => "Publish and consume, each message acked",
             Self::FanOut => "Fan-out to 5 groups, messages delivered",
             Self::WorkQueue => "Work queue, 8 consumers",
@@ -47,12 +50,17 @@ impl Workload {
     /// Consumers, groups, queues.
     pub(crate) fn shape(self) -> (usize, usize, usize) {
         match self {
-            Self::Start | Self::Publish => (0, 0, 1),
+            Self::Start | Self::Publish | Self::Alone => (0, 0, 1),
             Self::EndToEnd | Self::Latency | Self::LatencyHalf | Self::Backlog => (1, 0, 1),
             Self::FanOut => (5, 5, 1),
             Self::WorkQueue => (8, 0, 1),
             Self::Queues => (0, 0, 1_000),
         }
+    }
+
+    /// Whether nothing may wait for company.
+    pub(crate) fn goes_at_once(self) -> bool {
+        self == Self::Alone || self.is_open_loop()
     }
 
     pub(crate) fn is_open_loop(self) -> bool {
@@ -82,6 +90,9 @@ pub(crate) fn plan(wanted: &[Workload], has_batches: bool, usual: Mode, many: Mo
                 cells.push(Cell { workload: Workload::Publish, size, mode: Mode::Batched });
             }
         }
+    }
+    if is_wanted(Workload::Alone) {
+        cells.push(Cell { workload: Workload::Alone, size: 100, mode: Mode::Single });
     }
     // Half of the peak needs a peak.
     if is_wanted(Workload::EndToEnd) || is_wanted(Workload::LatencyHalf) {

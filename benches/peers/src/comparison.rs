@@ -9,7 +9,7 @@ use crate::machine::{self, Machine};
 use crate::peer::{Facts, Mode, Peer};
 use crate::peers::{Any, each};
 use crate::record::{Merged, Quantiles, Run, Sample};
-use crate::{backlog, table, visit};
+use crate::{backlog, calm, limits, table, visit};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,8 @@ async fn rounds_of(
             log.run.skipped.push(why);
             break;
         }
+        calm::wait(scratch)?;
+        log.run.limits.push(limits::measure(scratch)?);
         for peer in peers {
             println!("round {round} of {rounds}, {:.0} s", begun.elapsed().as_secs_f64());
             let dir = scratch.join("broker");
@@ -147,6 +149,7 @@ impl Log {
             fill_seconds: times.fill.as_secs_f64(),
             peers: Vec::new(),
             skipped,
+            limits: Vec::new(),
             samples: Vec::new(),
             latencies: Vec::new(),
         };

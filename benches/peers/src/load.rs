@@ -215,6 +215,12 @@ async fn flat_out<P: Publisher>(
             counters.fail(&error);
             break;
         }
+        if scene.alone
+            && let Err(error) = publisher.flush().await
+        {
+            counters.fail(&error);
+            break;
+        }
         turn += chunk;
         counters.sent.fetch_add(chunk as u64, Relaxed);
     }
@@ -224,6 +230,7 @@ async fn flat_out<P: Publisher>(
 /// Messages that are handed over together; the batch where there are batches.
 pub(crate) fn chunk(scene: &Scene) -> usize {
     match scene.mode {
+        Mode::Single if scene.alone => 1,
         Mode::Single => CHUNK,
         Mode::Batched => scene.batch(),
     }

@@ -9,6 +9,7 @@ mod cell;
 mod comparison;
 mod confirms;
 mod counters;
+mod limits;
 mod load;
 mod machine;
 mod pace;

@@ -34,6 +34,8 @@ pub(crate) fn html(run: &Run) -> String {
     let all = rows(run);
     let mut body = head(run);
     body += &section("Summary", &table_html(&table::summary(run)));
+    let alone = table::limits(run);
+    body += &section(&alone.title, &table_html(&alone));
     for table in table::details(run) {
         let workload = ORDER.iter().find(|workload| workload.title() == table.title);
         let plots = workload.map(|workload| plots(run, &all, *workload)).unwrap_or_default();

@@ -63,8 +63,10 @@ pub(crate) struct Scene {
     pub(crate) consumers: usize,
     pub(crate) size: usize,
     pub(crate) mode: Mode,
-    /// Published by the clock: nothing may wait for company.
-    pub(crate) by_the_clock: bool,
+    /// Nothing may wait for company.
+    pub(crate) at_once: bool,
+    /// Each message waits for the confirm of the one before it.
+    pub(crate) alone: bool,
 }
 
 impl Scene {

@@ -2,6 +2,7 @@
 
 use crate::cell::Workload;
 use crate::counters::Latencies;
+use crate::limits::Limits;
 use crate::load::Measured;
 use crate::machine::Machine;
 use crate::peer::{Facts, Mode};
@@ -22,6 +23,9 @@ pub(crate) struct Run {
     pub(crate) peers: Vec<Facts>,
     /// Peers that were not measured, and why.
     pub(crate) skipped: Vec<String>,
+    /// One a round.
+    #[serde(default)]
+    pub(crate) limits: Vec<Limits>,
     pub(crate) samples: Vec<Sample>,
     pub(crate) latencies: Vec<Merged>,
 }

@@ -157,6 +157,7 @@ pub(crate) mod tests {
             fill_seconds: 1.0,
             peers: vec![facts("b"), facts("a")],
             skipped: vec!["kafka: no --kafka DIR".into()],
+            limits: Vec::new(),
             samples: vec![
                 sample("a", 1, 30.0),
                 sample("b", 1, 1.0),

@@ -2,6 +2,7 @@
 //! HTML.
 
 use crate::cell::Workload;
+use crate::limits::Limits;
 use crate::peer::Mode;
 use crate::record::Run;
 use crate::stats::{Row, Spread, rows};
@@ -15,8 +16,9 @@ pub(crate) struct Table {
 }
 
 /// The workloads in the order in which they are shown.
-pub(crate) const ORDER: [Workload; 9] = [
+pub(crate) const ORDER: [Workload; 10] = [
     Workload::Publish,
+    Workload::Alone,
     Workload::EndToEnd,
     Workload::FanOut,
     Workload::WorkQueue,
@@ -68,6 +70,7 @@ pub(crate) fn cell_title(row: &Row) -> String {
     let unit = match row.workload {
         Workload::Start => " (s; MB)",
         Workload::Latency | Workload::LatencyHalf => " (p50 / p99 / p99.9 ms)",
+        Workload::Alone => " (mean microseconds)",
         Workload::Backlog => " (after kill s / after stop s / drained msg/s)",
         _ => " (msg/s)",
     };
@@ -83,6 +86,7 @@ fn headline(row: &Row) -> String {
             format!("{}; {}", seconds(row.start), figure(row.resident_mb))
         }
         Workload::Latency | Workload::LatencyHalf => latency(row),
+        Workload::Alone => figure(1e6 / row.per_second.median),
         Workload::Backlog => format!(
             "{} / {} / {}",
             seconds(row.after_kill),
@@ -98,6 +102,21 @@ fn latency(row: &Row) -> String {
         || "-".into(),
         |l| format!("{} / {} / {}", millis(l.p50), millis(l.p99), millis(l.p999)),
     )
+}
+
+/// What the machine could do in the same minutes.
+pub(crate) fn limits(run: &Run) -> Table {
+    let line = |what: &str, of: fn(&Limits) -> f64| {
+        let spread = Spread::of(run.limits.iter().map(of)).unwrap_or_default();
+        vec![what.to_owned(), figure(spread.median), range(spread)]
+    };
+    let rows = vec![
+        line("4 KiB and fdatasync, one after the other (microseconds)", |l| l.sync_micros),
+        line("1 MiB and fdatasync, one after the other (MB/s)", |l| l.synced_mb_per_second),
+        line("One TCP stream over loopback (MB/s)", |l| l.stream_mb_per_second),
+        line("Waking a thread (microseconds)", |l| l.wake_up_micros),
+    ];
+    Table { title: "The machine alone".into(), header: words("|median|min..max"), rows }
 }
 
 /// All tables: one per workload, every peer, every repeat's spread.
@@ -240,8 +259,11 @@ pub(crate) fn document(run: &Run) -> String {
     for skipped in &run.skipped {
         text += &format!("SKIPPED {skipped}\n\n");
     }
-    let tables: Vec<String> =
-        std::iter::once(summary(run)).chain(details(run)).map(|table| markdown(&table)).collect();
+    let tables: Vec<String> = [summary(run), limits(run)]
+        .into_iter()
+        .chain(details(run))
+        .map(|table| markdown(&table))
+        .collect();
     text += &tables.join("\n");
     text += "\n## Settings\n";
     for facts in &run.peers {

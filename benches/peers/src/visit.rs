@@ -128,14 +128,17 @@ pub(crate) fn scene(workload: Workload, size: usize, mode: Mode) -> Scene {
     let (consumers, groups, queues) = workload.shape();
     let kind = if mode == Mode::Single { "s" } else { "b" };
     let name = format!("w{}-{size}-{kind}", workload as u8);
-    let by_the_clock = workload.is_open_loop();
-    Scene { name, queues, groups, consumers, size, mode, by_the_clock }
+    let at_once = workload.goes_at_once();
+    let alone = workload == Workload::Alone;
+    Scene { name, queues, groups, consumers, size, mode, at_once, alone }
 }
 
 /// What counts as done: confirmed, or for what has consumers what both sides kept up with.
 fn counted(workload: Workload, measured: &Measured) -> u64 {
     match workload {
-        Workload::Start | Workload::Publish | Workload::Queues => measured.confirmed,
+        Workload::Start | Workload::Publish | Workload::Alone | Workload::Queues => {
+            measured.confirmed
+        }
         Workload::FanOut => measured.received.min(measured.confirmed * 5),
         Workload::EndToEnd
         | Workload::WorkQueue

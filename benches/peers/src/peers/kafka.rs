@@ -167,7 +167,7 @@ impl Peer for Kafka {
     async fn publisher(&self, scene: &Scene, counters: Arc<Counters>) -> Result<Sender> {
         let (batch, linger) = match scene.mode {
             Mode::Single => (1, Duration::ZERO),
-            Mode::Batched if scene.by_the_clock => (1 << 20, Duration::ZERO),
+            Mode::Batched if scene.at_once => (1 << 20, Duration::ZERO),
             Mode::Batched => (1 << 20, Duration::from_millis(5)),
         };
         let builder = connect().await?.producer().acks(Acks::All).linger(linger);

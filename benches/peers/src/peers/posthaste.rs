@@ -139,7 +139,7 @@ impl Peer for Posthaste {
             Mode::Single => 1,
             Mode::Batched => scene.batch(),
         };
-        let lingers = scene.mode == Mode::Batched && !scene.by_the_clock;
+        let lingers = scene.mode == Mode::Batched && !scene.at_once;
         let linger = Duration::from_millis(u64::from(lingers));
         let record = scene.size + RECORD_OVERHEAD;
         let bytes = window * record + window.div_ceil(batch) * BATCH_OVERHEAD;
