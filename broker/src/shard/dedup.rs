@@ -8,6 +8,7 @@
 //! neither "stored" (could lose a message) nor "new" (could store it twice).
 
 use super::effects::{Range, StreamId};
+use super::pending::{Pending, Place};
 use super::ranges::RangeSet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -34,7 +35,7 @@ pub(crate) struct Producer {
     /// Where the newest ones are, in the order stored.
     pub(crate) receipts: VecDeque<Receipt>,
     /// Live: appended and not yet committed.
-    pub(crate) pending: BTreeMap<u64, (StreamId, u64)>,
+    pub(crate) pending: Pending,
 }
 
 /// Consecutive batches of one size in a row, in one stream.
@@ -83,8 +84,8 @@ impl Producer {
     const RANGES_MAX: usize = 1_024;
 
     fn known(&self, sequence: u64) -> Known {
-        if let Some(place) = self.pending.get(&sequence) {
-            return Known::Stored(Some(*place));
+        if let Some(place) = self.pending.get(sequence) {
+            return Known::Stored(Some(place));
         }
         let place = || self.receipts.iter().rev().find_map(|receipt| receipt.place_of(sequence));
         if self.accepted.contains(sequence) {
@@ -98,7 +99,7 @@ impl Producer {
 
     fn accept(&mut self, receipt: Receipt) {
         let Some(end) = receipt.sequence.checked_add(1) else { return };
-        self.pending.remove(&receipt.sequence);
+        self.pending.remove(receipt.sequence);
         self.accepted.insert(Range { first: receipt.sequence, end });
         if self.accepted.ranges() > Self::RANGES_MAX
             && let Some(lowest) = self.accepted.pop_first()
@@ -133,7 +134,7 @@ impl Producers {
     }
 
     /// Remembers where an appended batch will be.
-    pub(crate) fn append(&mut self, producer: u32, sequence: u64, place: (StreamId, u64)) {
+    pub(crate) fn append(&mut self, producer: u32, sequence: u64, place: Place) {
         if let Some(producer) = self.by_id.get_mut(&producer) {
             producer.pending.insert(sequence, place);
         }
@@ -142,7 +143,7 @@ impl Producers {
     /// An appended batch came to nothing.
     pub(crate) fn reject(&mut self, producer: u32, sequence: u64) {
         if let Some(producer) = self.by_id.get_mut(&producer) {
-            producer.pending.remove(&sequence);
+            producer.pending.remove(sequence);
         }
     }
 

@@ -23,6 +23,7 @@ pub mod effects;
 mod group;
 mod lease;
 mod overlay;
+mod pending;
 mod progress;
 mod query;
 mod ranges;
