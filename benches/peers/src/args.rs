@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::cell::Workload;
+use crate::growth::Curve;
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -15,6 +16,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Starts each broker in turn, measures it, and writes JSON, tables and a page.
     Compare(Box<Compare>),
+    /// Measures Posthaste alone with ever more of something, and writes JSON, tables and a page.
+    Growth(Box<Growth>),
     /// Makes tables and a page from JSON files of earlier runs.
     Page(Page),
 }
@@ -73,4 +76,35 @@ pub(crate) struct Page {
     /// Where the page and the tables go, without extension.
     #[arg(long, default_value = "benches/results/peers")]
     pub(crate) to: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Growth {
+    /// Curves to measure, as connections,size; all by default.
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub(crate) only: Vec<Curve>,
+    /// How often all points are gone through; 3 by default, 1 with --quick.
+    #[arg(long)]
+    pub(crate) repeat: Option<usize>,
+    /// Seconds that are measured at a point, after a quarter of that as warm-up; 3 by default.
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// Smoke run: few points, half a second each, no backlog above a million.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    #[arg(long, default_value = "posthaste")]
+    pub(crate) posthaste: PathBuf,
+    /// Where brokers keep their data while they are measured; a folder in there is made and removed.
+    #[arg(long, default_value = "/tmp")]
+    pub(crate) scratch: PathBuf,
+    /// Where the results go.
+    #[arg(long, default_value = "benches/results")]
+    pub(crate) results: PathBuf,
+    /// Name of the result files.
+    #[arg(long, default_value = "growth")]
+    pub(crate) name: String,
+    /// Measure nothing: make tables and page again from JSON files. Of each curve, the last file that
+    /// has it counts.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) again: Vec<PathBuf>,
 }

@@ -9,6 +9,7 @@ mod cell;
 mod comparison;
 mod confirms;
 mod counters;
+mod growth;
 mod limits;
 mod load;
 mod machine;
@@ -30,11 +31,12 @@ use clap::Parser;
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
         // Brokers die with the thread that started them, which is therefore this one.
-        Command::Compare(compare) => tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?
-            .block_on(comparison::run(&compare)),
+        Command::Compare(compare) => runtime()?.block_on(comparison::run(&compare)),
+        Command::Growth(growth) => runtime()?.block_on(growth::run(&growth)),
         Command::Page(page) => comparison::page(&page),
     }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }

@@ -7,7 +7,7 @@ use crate::record::Run;
 use crate::stats::{Row, Spread, rows};
 use crate::table::{self, ORDER, Table};
 
-const STYLE: &str = "
+pub(crate) const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c1e21;--soft:#5b616b;--ground:#fff;--line:#dcdfe4;
 --ours:#c2410c;--synced:#3b5b8c;--loose:#a9b4c6}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e8eb;--soft:#9aa2ad;--ground:#15171a;--line:#33383f;
@@ -184,7 +184,7 @@ fn bars<'a>(
     format!("<h3>{}</h3>{}", escape(title), plot::bars(&bars))
 }
 
-fn table_html(table: &Table) -> String {
+pub(crate) fn table_html(table: &Table) -> String {
     let cells = |cells: &[String], tag: &str| -> String {
         cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect()
     };

@@ -108,7 +108,7 @@ fn is_wanted(only: &[String], name: &str) -> bool {
 }
 
 /// A path that holds in any folder; a bare name is looked up as a shell would.
-fn program(path: &Path) -> Result<PathBuf> {
+pub(crate) fn program(path: &Path) -> Result<PathBuf> {
     let is_bare = path.components().count() == 1 && !path.exists();
     Ok(if is_bare { path.to_owned() } else { std::path::absolute(path)? })
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const ADDRESS: &str = "127.0.0.1:17420";
-const URL: &str = "posthaste://127.0.0.1:17420";
+pub(crate) const URL: &str = "posthaste://127.0.0.1:17420";
 /// What frames a record and a batch beside the bodies.
 const RECORD_OVERHEAD: usize = 4;
 const BATCH_OVERHEAD: usize = 40;
