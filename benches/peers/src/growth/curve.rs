@@ -61,6 +61,8 @@ pub(crate) struct Spot {
 pub(crate) const CURVES: [Curve; 5] =
     [Curve::Connections, Curve::Queues, Curve::Groups, Curve::Size, Curve::Backlog];
 
+/// A message that is received carries its number and time, so that end to end begins here.
+const STAMP_BYTES: u64 = 24;
 /// A smoke run stores no more than that.
 const QUICK_BACKLOG_MAX: u64 = 1_000_000;
 
@@ -110,7 +112,10 @@ pub(crate) fn plan(wanted: &[Curve], is_quick: bool) -> Vec<Spot> {
     let mut spots = Vec::new();
     for curve in CURVES.into_iter().filter(is_wanted) {
         for load in curve.loads() {
-            let points = curve.points(is_quick).into_iter();
+            let points = curve.points(is_quick).into_iter().map(|x| match (curve, load) {
+                (Curve::Size, Load::EndToEnd) => x.max(STAMP_BYTES),
+                _ => x,
+            });
             spots.extend(points.map(|x| Spot { curve, load: *load, x }));
         }
     }
@@ -133,6 +138,13 @@ mod tests {
         assert_eq!(ends(Curve::Groups), (Some(1), Some(1_000)));
         assert_eq!(ends(Curve::Size), (Some(10), Some(1 << 20)));
         assert_eq!(ends(Curve::Backlog), (Some(0), Some(50_000_000)));
+    }
+
+    #[test]
+    fn a_message_that_is_received_has_room_for_its_stamp() {
+        let plan = plan(&[Curve::Size], false);
+        let least = |load| plan.iter().filter(|spot| spot.load == load).map(|spot| spot.x).min();
+        assert_eq!((least(Load::Publish), least(Load::EndToEnd)), (Some(10), Some(24)));
     }
 
     #[test]

@@ -19,6 +19,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 const STOP_MAX: Duration = Duration::from_secs(30);
 /// The queue with a backlog; the scene of one queue adds its number.
 const BACKLOG: &str = "backlog";
+/// So many are enough to tell what one of them takes.
+const MANY: u64 = 100;
 /// Free space for each byte that is stored beforehand.
 const ROOM_FOR_EACH_BYTE: u64 = 3;
 
@@ -94,8 +96,9 @@ async fn idle(bed: &Bed, count: u64) -> Result<Outcome> {
         client.close().await?;
     }
     stop(server)?;
-    let each = (Figure::BytesEach, each(before, after, count));
-    Ok((Figures::from([(Figure::ResidentMb, mb(after)), each]), None))
+    let mut figures = Figures::from([(Figure::ResidentMb, mb(after))]);
+    figures.extend(each(before, after, count));
+    Ok((figures, None))
 }
 
 async fn declared(bed: &Bed, count: u64) -> Result<Outcome> {
@@ -107,9 +110,9 @@ async fn declared(bed: &Bed, count: u64) -> Result<Outcome> {
     let after = resident(&server).await;
     let mut figures = Figures::from([
         (Figure::ResidentMb, mb(after)),
-        (Figure::BytesEach, each(before, after, count)),
         (Figure::DeclaredPerSecond, per_second(count, took)),
     ]);
+    figures.extend(each(before, after, count));
     let server = restart(bed, server, &mut figures).await?;
     stop(server)?;
     Ok((figures, None))
@@ -138,9 +141,7 @@ async fn stored(
     }
     let after = resident(&server).await;
     figures.insert(Figure::ResidentMb, mb(after));
-    if spot.x > 0 {
-        figures.insert(Figure::BytesEach, each(before, after, spot.x));
-    }
+    figures.extend(each(before, after, spot.x));
     let said = other.run(&bed.program, &mut server).await?;
     figures.extend(said.figures);
     Ok(((figures, said.note), after_restart(bed, server, same).await))
@@ -186,9 +187,11 @@ fn scene(name: &str, queues: usize, size: usize) -> Scene {
     Scene { name, queues, groups: 0, consumers: 1, size, mode, by_the_clock: false }
 }
 
+/// The memory of one of many; a few say more of what is there only once.
 #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-fn each(before: u64, after: u64, count: u64) -> f64 {
-    after.saturating_sub(before) as f64 / count.max(1) as f64
+fn each(before: u64, after: u64, count: u64) -> Option<(Figure, f64)> {
+    let each = after.saturating_sub(before) as f64 / count as f64;
+    (count >= MANY).then_some((Figure::BytesEach, each))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
@@ -233,9 +236,10 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_shrinks_is_none_each() {
-        assert!((each(100, 1_100, 10) - 100.0).abs() < 1e-9);
-        assert!(each(100, 50, 10).abs() < 1e-9);
+    fn memory_of_one_is_told_of_many_and_is_none_where_it_shrinks() {
+        assert_eq!(each(500, 100_500, 1_000), Some((Figure::BytesEach, 100.0)));
+        assert_eq!(each(100, 50, 1_000), Some((Figure::BytesEach, 0.0)));
+        assert_eq!(each(100, 500, 1), None);
         assert!((per_second(100, Duration::from_secs(2)) - 50.0).abs() < 1e-9);
     }
 
