@@ -235,9 +235,14 @@ fn interrupt(pid: Option<u32>) -> Result<()> {
     Ok(())
 }
 
-/// The end of what it said, on one line.
+/// The error that it told, or the end of what it said, on one line.
 fn tail(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
+    let told = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).next_back();
+    let error = told.map(|told| told["error"].clone()).unwrap_or_default();
+    if let (Some(code), Some(message)) = (error["code"].as_str(), error["message"].as_str()) {
+        return format!("{code} {message}");
+    }
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(LINES)..].join(" / ")
 }
@@ -302,10 +307,14 @@ mod tests {
 
     #[test]
     fn what_it_says_when_it_fails_is_kept() {
-        let out = output(4, "", "one\n\n  PH-0304 at most 900 groups\n");
-        let failed = call(Curve::Groups, Load::FanOut, 1_000).judge(&out, false);
-        let why = failed.expect_err("it has no result").to_string();
-        assert!(why.contains("exit status: 4: one / PH-0304 at most 900 groups"), "{why}");
+        let why = |stderr: &str| {
+            let call = call(Curve::Groups, Load::FanOut, 1_000);
+            let failed = call.judge(&output(4, "", stderr), false);
+            failed.expect_err("it has no result").to_string()
+        };
+        assert_eq!(why("one\n\n  two\n"), "exit status: 4: one / two");
+        let told = r#"{"error":{"code":"PH-0306","message":"at most 900 groups"},"v":1}"#;
+        assert_eq!(why(told), "exit status: 4: PH-0306 at most 900 groups");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(crate) fn html(growth: &Growth) -> String {
     let mut body = format!(
         "<h1>Costs that grow</h1><p>{}</p><p>Thin upright lines reach from the smallest to the largest \
          repeat.</p>{}",
-        escape(&table::head(growth)),
+        escape(&table::head(growth).replace('`', "")),
         skipped.collect::<String>()
     );
     for curve in CURVES {
