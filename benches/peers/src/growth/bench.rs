@@ -18,7 +18,7 @@ use tokio::process::Command;
 /// Between two looks at the memory of the broker.
 const LOOK: Duration = Duration::from_millis(100);
 /// Deliveries a second to all groups together that are asked for: more than they can get here.
-const DELIVERIES_OFFERED: u64 = 2_000_000;
+const DELIVERIES_OFFERED: u64 = 4_000_000;
 /// LIMIT: for declaring before the load, and for deleting after it.
 const SCENERY_MAX: Duration = Duration::from_secs(120);
 /// LIMIT: for consuming what was published when the time was over.
@@ -280,7 +280,7 @@ mod tests {
                         --warm-up 500ms --for 2000ms";
         assert_eq!(args, expected);
         let args = call(Curve::Groups, Load::FanOut, 30).args.join(" ");
-        assert!(args.starts_with("bench fanout --groups 30 --rate 66666 --linger 1ms "), "{args}");
+        assert!(args.starts_with("bench fanout --groups 30 --rate 133333 --linger 1ms "), "{args}");
         let args = call(Curve::Size, Load::EndToEnd, 1 << 20).args.join(" ");
         assert!(args.contains("--size 1048576 --batch 1 --in-flight 32 "), "{args}");
     }

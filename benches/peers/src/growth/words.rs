@@ -79,7 +79,7 @@ const GROUPS: &str = "Expected: rising while one group alone cannot use the mach
     So publishing costs the same, and each delivery costs a slice of the bytes that are in memory, a \
     write to the socket and an ack. Deliveries a second of all groups together stay at what the machine \
     can send and what the consumers, which share its cores, can take; each group gets its share of \
-    that. Published is by the clock, two million deliveries a second in all: more than the groups can \
+    that. Published is by the clock, four million deliveries a second in all: more than the groups can \
     get, but not so much more that the rest could not be drained; latencies contain that waiting. \
     Groups that fall behind by more than the cache of recent blocks (64 MiB) are served from the \
     files. A topic takes 900 groups.";
