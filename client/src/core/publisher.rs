@@ -28,6 +28,8 @@ use crate::error::{Failed, Failure, Local};
 
 /// More is not encoded until the writer has taken this much.
 const OUTBOX_BYTES: usize = 512 << 10;
+/// LIMIT: names asked for at a time; a broker refuses who asks faster than it can answer.
+const ASKED_MAX: usize = 256;
 /// Expired batches are looked for no more often than this.
 const EXPIRY_STEP: Duration = Duration::from_millis(20);
 
@@ -116,6 +118,10 @@ impl Publisher {
         while out.len() < OUTBOX_BYTES {
             let Some(front) = self.waiting.front() else { break };
             let Some(target) = front.destination().target() else {
+                let name = &front.destination().name;
+                if self.parked.len() >= ASKED_MAX && !self.parked.contains_key(name) {
+                    break;
+                }
                 self.park_front(out, calls);
                 continue;
             };

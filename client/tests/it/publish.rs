@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use posthaste::{Bytes, ConnState, ErrorKind, Properties, QueueOf};
 use posthaste_protocol::error::ErrorCode;
-use posthaste_protocol::{Records, Request, destination_seed, verify_batch};
+use posthaste_protocol::{Records, Request, Response, destination_seed, verify_batch};
 use tokio::time::Instant;
 
 use crate::fake::{connected, connected_by, settle_down, welcome};
@@ -140,6 +140,43 @@ async fn an_unknown_destination_is_told_with_similar_names() {
     assert_eq!(error.similar(), ["orders"]);
     assert!(error.to_string().ends_with("similar: orders"), "{error}");
     assert!(!error.is_retryable());
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_unknown_destinations_are_asked_for_a_few_at_a_time() {
+    const QUEUES: usize = 1_000;
+    let (_fake, mut peer, client) = connected().await;
+    let mut sent = Vec::new();
+    for queue in 0..QUEUES {
+        let producer = client.queue(format!("q{queue}")).producer().build();
+        sent.push(producer.send(&body("x")).await.unwrap());
+    }
+    let (mut stored, mut most) = (0, 0);
+    while stored < QUEUES {
+        let mut asked = Vec::new();
+        while let Some(said) = peer.next_within(Duration::from_millis(50)).await {
+            match said.request {
+                Request::Describe { name } => asked.push((said.id, name)),
+                Request::OpenProducer { .. } => {
+                    let opened = Response::ProducerOpened { producer: 9, resumed: false };
+                    peer.say(0, said.id, opened).await;
+                }
+                Request::Publish { .. } => {
+                    peer.confirm(said.id, 1, 0).await;
+                    stored += 1;
+                }
+                other => panic!("not expected: {other:?}"),
+            }
+        }
+        most = most.max(asked.len());
+        for (id, name) in asked {
+            peer.describe(id, &name, 6).await;
+        }
+    }
+    assert!((100..=256).contains(&most), "{most} at a time");
+    for confirm in sent {
+        confirm.await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
