@@ -24,6 +24,17 @@ fn end_to_end_counts_each_message_once() {
 }
 
 #[test]
+fn messages_of_others_are_consumed_and_told_and_none_of_its_own_is_missing() {
+    let broker = TestBroker::start("bench-others");
+    broker.ok(&["queue", "set", "shared"]);
+    let before = broker.ok(&["bench", "pub", "shared", "-y", "--count", "20000", "-o", "json"]);
+    assert_eq!(number(&before, "confirmed"), Some(20_000));
+    let report = broker.ok(&["bench", "e2e", "shared", "-y", "--count", "500", "-o", "json"]);
+    let found = ["sent", "foreign", "missing"].map(|name| number(&report, name));
+    assert_eq!(found, [Some(500), Some(20_000), Some(0)], "{report}");
+}
+
+#[test]
 fn a_fan_out_counts_each_message_once_for_each_group() {
     let broker = TestBroker::start("bench-fanout");
     let load = ["fanout", "--count", "2000", "--groups", "3", "--consumers", "2"];

@@ -13,6 +13,8 @@ pub(crate) struct Counters {
     pub(crate) sent: AtomicU64,
     pub(crate) confirmed: AtomicU64,
     pub(crate) received: AtomicU64,
+    /// Received, and not of this run.
+    pub(crate) foreign: AtomicU64,
     measuring: AtomicBool,
     stopping: AtomicBool,
 }
@@ -23,6 +25,8 @@ pub(crate) struct Sample {
     pub(crate) at: Instant,
     pub(crate) confirmed: u64,
     pub(crate) received: u64,
+    /// Of them, those of this run.
+    pub(crate) own: u64,
 }
 
 impl Counters {
@@ -32,16 +36,19 @@ impl Counters {
             sent: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            foreign: AtomicU64::new(0),
             measuring: AtomicBool::new(measuring),
             stopping: AtomicBool::new(false),
         }
     }
 
     pub(crate) fn sample(&self) -> Sample {
+        let received = self.received.load(Ordering::Relaxed);
         Sample {
             at: Instant::now(),
             confirmed: self.confirmed.load(Ordering::Relaxed),
-            received: self.received.load(Ordering::Relaxed),
+            received,
+            own: received.saturating_sub(self.foreign.load(Ordering::Relaxed)),
         }
     }
 

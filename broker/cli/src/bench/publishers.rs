@@ -226,7 +226,7 @@ impl Sender {
     /// A closed loop that outruns its consumers would measure a growing backlog instead.
     async fn let_consumers_catch_up(&self) {
         let ahead = || {
-            let received = self.counters.received.load(Ordering::Relaxed) / self.copies;
+            let received = self.counters.sample().own / self.copies;
             self.counters.sent.load(Ordering::Relaxed).saturating_sub(received)
         };
         while ahead() > BACKLOG_MAX && !self.counters.is_stopping() {

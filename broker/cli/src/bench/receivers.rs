@@ -95,7 +95,9 @@ async fn consume(
             break;
         }
         let count = chunk.len() as u64;
-        note(&mut got, &chunk, run, &counters);
+        let foreign = note(&mut got, &chunk, run, &counters);
+        // ORDER: foreign ones first, or they count as own for a moment.
+        counters.foreign.fetch_add(foreign, Ordering::Relaxed);
         for delivery in chunk {
             if let Err(error) = delivery.ack().await
                 && error.kind() != ErrorKind::LeaseExpired
@@ -109,8 +111,9 @@ async fn consume(
     Ok(got)
 }
 
-/// All of a chunk arrived now: one look at the clock serves them all.
-fn note(got: &mut Received, chunk: &[Delivery], run: u32, counters: &Counters) {
+/// All of a chunk arrived now: one look at the clock serves them all. Gives the number of those that are not of this run.
+fn note(got: &mut Received, chunk: &[Delivery], run: u32, counters: &Counters) -> u64 {
+    let before = got.foreign;
     let now = counters.nanos();
     let measuring = counters.is_measuring();
     for delivery in chunk {
@@ -123,4 +126,5 @@ fn note(got: &mut Received, chunk: &[Delivery], run: u32, counters: &Counters) {
             got.latency.record(now.saturating_sub(stamp.nanos));
         }
     }
+    got.foreign - before
 }

@@ -114,7 +114,8 @@ impl Stage<'_> {
         let receivers = self.receivers(&counters, &stopped).await?;
         let wanted = if own { published.confirmed } else { self.load.count.unwrap_or(u64::MAX) };
         let deadline = self.load.duration.map(|window| from.at + window);
-        let to = consumed(&counters, wanted, deadline, interrupt).await;
+        let is_all = |sample: &Sample| sample.received >= wanted;
+        let to = consumed(&counters, is_all, deadline, interrupt).await;
         stop.send_replace(true);
         let mut received = gather(receivers).await?;
         drop(progress);
@@ -227,12 +228,13 @@ impl Stage<'_> {
         let between = |of: fn(&Sample) -> u64| of(&window.to).saturating_sub(of(&window.from));
         let confirmed = between(|sample| sample.confirmed);
         let got = between(|sample| sample.received);
+        let own = between(|sample| sample.own);
         let measured = match self.what {
             What::Pub => confirmed,
             What::Consume => got,
             // What only one side kept up with is not end to end.
-            What::E2e => confirmed.min(got),
-            What::Fanout => got,
+            What::E2e => confirmed.min(own),
+            What::Fanout => own,
         };
         let (latency, confirm_latency) = match self.what {
             What::Pub => (published.latency.clone(), None),
@@ -320,16 +322,16 @@ async fn gather(groups: Vec<JoinSet<Result<Received, Failure>>>) -> Result<Gathe
     Ok(all)
 }
 
-/// Waits until as much was received as was confirmed, or nothing comes any more.
+/// Waits until as much of this run was received as was confirmed, or nothing comes any more.
 async fn drain(counters: &Counters, confirmed: u64, interrupt: &mut Interrupt) {
-    consumed(counters, confirmed, None, interrupt).await;
+    consumed(counters, |sample| sample.own >= confirmed, None, interrupt).await;
 }
 
-/// Waits until `wanted` messages were received, nothing came for long, or the time is over; tells
+/// Waits until all messages were received, nothing came for long, or the time is over; tells
 /// the counters as they were when the last message came.
 async fn consumed(
     counters: &Counters,
-    wanted: u64,
+    is_all: impl Fn(&Sample) -> bool,
     deadline: Option<Instant>,
     interrupt: &mut Interrupt,
 ) -> Sample {
@@ -345,7 +347,7 @@ async fn consumed(
             last = now;
         }
         let silent = now.at - last.at > SILENCE;
-        if last.received >= wanted || silent || deadline.is_some_and(|end| now.at >= end) {
+        if is_all(&last) || silent || deadline.is_some_and(|end| now.at >= end) {
             return last;
         }
     }
