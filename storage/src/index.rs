@@ -163,3 +163,26 @@ impl RunIndex {
         (self.runs, self.streams.len(), self.blocks.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    #[test]
+    fn streams_that_follow_each_other_are_spread_over_the_table() {
+        let hash = |stream: u32| BuildHasherDefault::<StreamHasher>::default().hash_one(stream);
+        let slots: BTreeSet<u64> = (0..64).map(|stream| hash(stream) % 64).collect();
+        assert!(slots.len() > 32, "{} of 64", slots.len());
+        let of_bytes = |bytes: &[u8]| {
+            let mut hasher = StreamHasher::default();
+            hasher.write(bytes);
+            hasher.finish()
+        };
+        assert_ne!(of_bytes(&[1, 2]), of_bytes(&[2, 1]));
+        assert_ne!(of_bytes(&[1, 2]), of_bytes(&[1, 3]));
+        assert_ne!(of_bytes(&[1, 2]), of_bytes(&[0, 2]));
+    }
+}

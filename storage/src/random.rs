@@ -13,3 +13,13 @@ pub(crate) fn random_u64() -> u64 {
     hasher.write_u32(std::process::id());
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_not_repeated() {
+        assert_ne!(random_u64(), random_u64());
+    }
+}

@@ -147,3 +147,6 @@ fn scan_index(segment: &Segment, end: u32) -> Result<(RunIndex, bool), StorageEr
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

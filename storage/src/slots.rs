@@ -448,3 +448,6 @@ impl Slots {
 fn allocate(file: &dyn DiskFile, path: &Path, size: u64) -> Result<(), StorageError> {
     file.allocate(size).map_err(|cause| StorageError::io("reserve space for", path, 0, cause))
 }
+
+#[cfg(test)]
+mod tests;

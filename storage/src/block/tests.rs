@@ -98,6 +98,10 @@ fn marks_read_back_and_refuse_other_bytes() {
     assert_eq!(OpenMark::decode(&roll.encode()), None);
     assert_eq!(RollMark::decode(&open.encode()), None);
     assert_eq!(OpenMark::decode(&[]), None);
+    assert_eq!(OpenMark::decode(&[open.encode(), vec![0]].concat()), None);
+    assert_eq!(RollMark::decode(&[roll.encode(), vec![0]].concat()), None);
+    assert_eq!(OpenMark::decode(&[0; OPEN_BODY_BYTES]), None);
+    assert_eq!(RollMark::decode(&[0; ROLL_BODY_BYTES]), None);
 }
 
 #[test]

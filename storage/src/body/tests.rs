@@ -116,3 +116,25 @@ fn small_bodies_do_not_hold_large_buffers() {
     let small = small.finish();
     assert_eq!((small.memory, small.len()), (136, 136));
 }
+
+#[test]
+fn body_says_whether_it_has_entries_and_how_many() {
+    let mut builder = BodyBuilder::new();
+    assert!(builder.is_empty());
+    builder.command(1, &[]);
+    assert!(!builder.is_empty());
+    builder.run(1, 0, 1, &[batch(4, 1)]);
+    let body = builder.finish();
+    assert_eq!((body.entries(), body.is_empty()), (2, false));
+    let body = BodyBuilder::new().finish();
+    assert_eq!((body.entries(), body.is_empty(), body.len()), (0, true, 0));
+}
+
+#[test]
+fn run_without_a_byte_is_a_run() {
+    let mut builder = BodyBuilder::new();
+    builder.run(3, 9, 1, &[]);
+    let body = builder.finish();
+    assert_eq!(verify_run(&body.bytes, 3, 9, 7).unwrap().batches, Bytes::new());
+    assert_eq!(verify_run(&body.bytes.slice(..31), 3, 9, 7), None);
+}

@@ -63,6 +63,12 @@ fn footer_answers_like_the_index_it_was_made_from() {
         assert_eq!(bytes.len() as u64, footer_bytes(runs, streams, blocks));
         let footer = Footer::decode(Bytes::from(bytes), &id(), end).unwrap();
         assert_eq!(footer.slices(4), index.slices(4));
+        assert_eq!(
+            (footer.len() as u64, footer.blocks()),
+            (footer_bytes(runs, streams, blocks), blocks)
+        );
+        let (first, last) = (index.blocks[0].time_ms, index.blocks[blocks - 1].time_ms);
+        assert_eq!(footer.times(), Some((first, last)));
         for at in (0..end + 1_000).step_by(256) {
             assert_eq!(footer.block_before(at), index.block_before(at), "seed {seed} at {at}");
         }

@@ -46,3 +46,19 @@ fn slot_names_are_read_only_as_they_are_written() {
         assert_eq!(slot_of(other), None, "{other}");
     }
 }
+
+#[test]
+fn header_without_its_magic_or_with_senseless_fields_is_none_although_its_checksum_is_good() {
+    let with = |change: fn(&mut Vec<u8>)| {
+        let mut bytes = id().encode(&STORE);
+        change(&mut bytes);
+        let crc = crc32fast::hash(&bytes[..CRC_AT]);
+        put(&mut bytes, CRC_AT, crc.to_le_bytes());
+        decode(&bytes).unwrap()
+    };
+    assert_eq!(with(|_| ()), Some(id()));
+    assert_eq!(with(|bytes| bytes[0] ^= 1), None, "another magic");
+    assert_eq!(with(|bytes| bytes[40] = 1), None, "another log");
+    assert_eq!(with(|bytes| put(bytes, 48, [0; 8])), None, "no sequence number");
+    assert_eq!(with(|bytes| put(bytes, 64, SEGMENT_HEADER_BYTES.to_le_bytes())), None, "no room");
+}

@@ -69,3 +69,25 @@ fn cache_forgets_streams_that_have_nothing_in_it() {
     cache.push(&block(51, &[1]), 0);
     assert_eq!((cache.bytes, cache.blocks.len(), cache.streams.len()), (0, 0, 0));
 }
+
+#[test]
+fn cache_counts_what_its_blocks_and_each_of_their_runs_take() {
+    let mut cache = TailCache::default();
+    let (one, many) = (block(1, &[1]), block(2, &[1; 500]));
+    cache.push(&one, usize::MAX);
+    let of_one = cache.bytes;
+    cache.push(&many, usize::MAX);
+    let of_many = cache.bytes - of_one;
+    let runs = size_of::<Cached>() + size_of::<crate::body::RunSpan>();
+    assert_eq!(of_one, size_of::<Block>() + one.body_memory + runs);
+    assert_eq!(of_many, size_of::<Block>() + many.body_memory + 500 * runs);
+}
+
+#[test]
+fn cache_may_be_full_to_the_last_byte() {
+    let mut cache = TailCache::default();
+    cache.push(&block(1, &[1]), usize::MAX);
+    let bytes = cache.bytes;
+    assert_eq!(cache.push(&block(2, &[1]), 2 * bytes).len(), 0);
+    assert_eq!(cache.push(&block(3, &[1]), 2 * bytes - 1).len(), 2);
+}

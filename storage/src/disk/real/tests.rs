@@ -15,8 +15,10 @@ fn read_all(file: &dyn DiskFile) -> Vec<u8> {
 fn parts_are_written_one_after_another_at_the_offset() {
     let dir = tempfile::tempdir().unwrap();
     let file = RealDisk.open(&dir.path().join("f"), OpenMode::Create).unwrap();
+    assert!(file.is_empty().unwrap());
     file.write_at(&[IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cde")], 3).unwrap();
     file.sync_data().unwrap();
+    assert!(!file.is_empty().unwrap());
     assert_eq!(read_all(&*file), b"\0\0\0abcde");
     file.write_at(&[], 1).unwrap();
     file.write_at(&[IoSlice::new(b"")], 100).unwrap();
@@ -45,6 +47,7 @@ fn files_and_directories_are_for_the_owner_only() {
     assert_eq!(mode(&nested.join("f")), 0o600);
     RealDisk.sync_dir(&nested).unwrap();
     RealDisk.sync_dir(Path::new("")).unwrap();
+    assert_eq!(RealDisk.sync_dir(&nested.join("g")).unwrap_err().kind(), ErrorKind::NotFound);
 }
 
 #[test]
