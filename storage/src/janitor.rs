@@ -29,9 +29,8 @@ const IDLE_FOR: Duration = Duration::from_secs(5);
 const MEASURED_FOR: Duration = Duration::from_millis(50);
 /// What counts as little.
 const IDLE_BYTES_PER_SECOND: u64 = 20_000_000;
-static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 /// Zeros written between two syncs, so that a commit never waits long behind them.
-const PREWRITE_BYTES: usize = 256 * 1024;
+static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 /// How long the disk is left to the log between two steps.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -226,21 +225,17 @@ fn prewrite(store: &Store) {
 /// Writes zeros over a segment behind its header, and syncs them. `false`: there is something else to do.
 fn write_zeros(segment: &Segment, is_needed: impl Fn() -> bool) -> Result<bool, StorageError> {
     let mut at = SEGMENT_HEADER_BYTES;
-    let mut parts = Vec::new();
     while at < segment.id.size {
         if is_needed() {
             return Ok(false);
         }
-        let mut left = PREWRITE_BYTES.min((segment.id.size - at) as usize);
-        let len = left as u32;
-        parts.clear();
-        while left > 0 {
-            let part = left.min(ZEROS.len());
-            parts.push(IoSlice::new(&ZEROS[..part]));
-            left -= part;
-        }
-        segment.write_synced("write zeros over", &parts, at)?;
+        let len = (ZEROS.len() as u32).min(segment.id.size - at);
+        let zeros = IoSlice::new(&ZEROS[..len as usize]);
+        segment.write_synced("write zeros over", &[zeros], at)?;
         at += len;
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests;

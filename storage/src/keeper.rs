@@ -65,7 +65,7 @@ impl LogKeeper {
         Self { running }
     }
 
-    fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.running.store
     }
 
