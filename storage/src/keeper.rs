@@ -333,3 +333,6 @@ fn slices_by_segment(catalogue: &Catalogue) -> BTreeMap<u32, Vec<(u32, Slice)>> 
     by_segment.values_mut().for_each(|slices| slices.sort_unstable_by_key(|(stream, _)| *stream));
     by_segment
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,6 @@ fn load(segment: &Segment, stream: u32, place: Place) -> Result<Run, StorageErro
     verify_run(&bytes, stream, place.run.base_offset, place.time_ms)
         .ok_or_else(|| damaged("stored records are not what was written"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -66,3 +66,21 @@ fn every_flipped_bit_of_a_copy_is_noticed() {
         assert!(Superblock::decode(&flipped).is_none(), "bit {bit}");
     }
 }
+
+#[test]
+fn every_state_reads_back() {
+    for state in [State::Creating, State::InUse, State::Closed] {
+        let bytes = Superblock { state, ..superblock() }.encode();
+        assert_eq!(Superblock::decode(&bytes).unwrap().0.state, state);
+    }
+}
+
+#[test]
+fn copy_that_is_short_or_has_another_magic_is_none_although_its_checksum_is_good() {
+    let mut bytes = superblock().encode();
+    assert!(Superblock::decode(&bytes[..COPY_BYTES - 1]).is_none());
+    bytes[0] ^= 1;
+    let crc = crc32fast::hash(&bytes[..CRC_AT]);
+    put(&mut bytes, CRC_AT, crc.to_le_bytes());
+    assert!(Superblock::decode(&bytes).is_none());
+}

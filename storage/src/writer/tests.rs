@@ -411,3 +411,77 @@ fn log_thread_that_waits_for_space_with_two_bodies_ends_when_nobody_waits_for_th
     let (found, report) = replay(&disk);
     assert_eq!((found.len() as u64, report.clean), (blocks, true));
 }
+
+#[test]
+fn local_blocks_count_their_marks_as_entries() {
+    let tip = Tip { index: 4, term: 1, chain: 9, time_ms: 8, epoch: 2 };
+    let at = Lsn::new(3, 4_608);
+    let beacon = tip.local(BEACON, at, at, &[]);
+    assert_eq!((beacon.entries, beacon.body_len, beacon.padded_len), (0, 0, 512));
+    let roll = tip.local(ROLL, at, at, &[1; 24]);
+    assert_eq!((roll.entries, roll.body_len, roll.padded_len), (1, 24, 512));
+}
+
+#[test]
+fn index_stands_behind_the_seal() {
+    let disk = SimDisk::memory();
+    let mut opened = open_with(&disk, options());
+    for offset in 0..3 {
+        opened.writer.commit(1, body(offset, 500)).unwrap();
+    }
+    let segment = opened.writer.active.clone();
+    opened.writer.seal().unwrap();
+    let end = opened.reader.committed().offset();
+    let footer = crate::sealed::read_footer(&segment, end).unwrap();
+    assert_eq!((footer.blocks(), footer.slices(1)[0].1.end_offset), (3, 3));
+}
+
+#[test]
+fn segments_count_as_written_where_zeros_are_not_written_ahead() {
+    for (prewrite, is_written) in [(false, true), (true, false)] {
+        let opened = open_with(&SimDisk::memory(), Options { prewrite, ..options() });
+        let (writer, size) = (&opened.writer, opened.writer.active.id.size);
+        assert_eq!(writer.written, if is_written { size } else { writer.at });
+        let spare = writer.store().slots.take(0, Room::KeepReserve).unwrap();
+        let spare = Spare { is_written: true, ..spare };
+        assert_eq!(written(&spare, 4_608, &writer.store().options), size);
+    }
+}
+
+#[test]
+fn largest_body_leaves_room_for_the_marks_and_twice_its_index() {
+    let with = |runs: u64, bytes: usize| {
+        let mut builder = BodyBuilder::new();
+        for stream in 0..runs {
+            builder.run(stream as u32, 0, 1, &[Bytes::from(vec![3; bytes])]);
+        }
+        builder.finish()
+    };
+    let options = Options { block_bytes_max: 64 << 10, ..options() };
+    let mut opened = open_with(&SimDisk::memory(), options);
+    // One run ends at the last page but one; of many, each takes 40 bytes in the block and 56 in its index.
+    for (good, bad) in [(with(1, 56_704), with(1, 56_705)), (with(394, 1), with(395, 1))] {
+        let refused = opened.writer.commit(1, bad);
+        assert!(matches!(refused, Err(StorageError::TooLarge { .. })), "{refused:?}");
+        opened.writer.commit(1, good).unwrap();
+    }
+}
+
+#[test]
+fn log_thread_whose_next_segment_fails_says_why_once() {
+    let disk = SimDisk::new(1);
+    let (handle, done, _reader) = spawned(&disk);
+    disk.fail(Fault::new(Op::Allocate, Effect::Error(ErrorKind::Other)));
+    let mut offset = 0;
+    let first = loop {
+        submit_of(&handle, offset, 8_000);
+        match done.recv_timeout(SOON).unwrap() {
+            Ok(_) => offset += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(first, StorageError::Io { .. }), "{first:?}");
+    submit(&handle, offset);
+    let later = done.recv_timeout(SOON).unwrap();
+    assert!(matches!(later, Err(StorageError::Poisoned)), "{later:?}");
+}
