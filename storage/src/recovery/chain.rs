@@ -186,14 +186,21 @@ impl Maker<'_> {
         let before = match &file.open {
             Some(mark) => (mark.prev_seq, mark.prev_end),
             // Only with quarantine: the numbers are the only witness of what was before.
-            None => (self.newest_below(id.seq), Lsn::ZERO),
+            None => (self.newest_below(id.seq)?, Lsn::ZERO),
         };
         Ok(Link { file: file.clone(), id: Arc::clone(id), end, before })
     }
 
-    fn newest_below(&self, seq: u32) -> u32 {
-        let opened = self.survey.files.iter().filter(|file| file.open.is_some());
-        opened.map(SlotFile::seq).filter(|found| *found < seq).max().unwrap_or(0)
+    /// The newest segment below `seq` that was opened, or that holds blocks although its first one is lost.
+    fn newest_below(&self, seq: u32) -> Result<u32, StorageError> {
+        let mut newest = 0;
+        for file in &self.survey.files {
+            let is_newer = newest < file.seq() && file.seq() < seq;
+            if is_newer && (file.open.is_some() || self.holds_later_blocks(file, newest)?) {
+                newest = file.seq();
+            }
+        }
+        Ok(newest)
     }
 
     /// The segment before a link, and where the log ended in it. None where the checkpoint takes over, and at the first.
@@ -313,3 +320,6 @@ pub(super) fn lost_open(file: &SlotFile) -> Damage {
         what: "the first block of the segment is damaged",
     }
 }
+
+#[cfg(test)]
+mod tests;

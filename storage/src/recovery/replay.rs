@@ -294,11 +294,12 @@ impl Replay<'_> {
         if let Some(end) = link.end {
             return Ok(Some(Lsn::new(link.id.seq, end)));
         }
+        let later = probe(segment, at.saturating_add(512), link.id.size)?;
         if !self.is_tail(link) {
             // The OPEN block of the next segment is lost: what is before it was durable, however far it goes.
-            return Ok((bad.torn_bytes > 0).then_some(Lsn::new(link.id.seq, at + 1)));
+            let is_damage = bad.torn_bytes > 0 || later.is_some();
+            return Ok(is_damage.then_some(Lsn::new(link.id.seq, at + 1)));
         }
-        let later = probe(segment, at.saturating_add(512), link.id.size)?;
         let durable = later.map_or(self.done.durable, |later| later.durable.max(self.done.durable));
         Ok((durable > here).then_some(durable))
     }
@@ -395,3 +396,6 @@ impl Replay<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -296,3 +296,6 @@ fn written_from(segment: &Segment, at: u32) -> Result<u32, StorageError> {
     let passed = u32::try_from(place).unwrap_or(u32::MAX).saturating_sub(at);
     Ok(at + passed / BLOCK_ALIGN as u32 * BLOCK_ALIGN as u32)
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,3 +152,6 @@ impl SlotFile {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,13 @@ use super::*;
 use crate::body::BodyBuilder;
 use crate::disk::SimDisk;
 use crate::disk::sim::Op;
+use crate::lsn::Lsn;
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-const BLOCKS: u64 = 24;
+pub(super) const BLOCKS: u64 = 24;
 
-fn options() -> Options {
+pub(super) fn options() -> Options {
     Options {
         segment_bytes: 32 << 10,
         segment_bytes_max: 32 << 10,
@@ -21,7 +22,7 @@ fn options() -> Options {
 }
 
 /// A store of several segments, stopped without a word; each block holds one record of 4,000 bytes.
-fn store() -> SimDisk {
+pub(super) fn store() -> SimDisk {
     let disk = SimDisk::new(1);
     let opening = open(Arc::new(disk.clone()), Path::new("data"), options()).unwrap();
     let mut opened = opening.replay(&mut |_| Ok(())).unwrap();
@@ -33,7 +34,7 @@ fn store() -> SimDisk {
     disk
 }
 
-fn replay(disk: &SimDisk, quarantine: bool) -> Result<(Vec<u64>, Opened), StorageError> {
+pub(super) fn replay(disk: &SimDisk, quarantine: bool) -> Result<(Vec<u64>, Opened), StorageError> {
     let options = Options { quarantine, ..options() };
     let mut indexes = Vec::new();
     let opening = open(Arc::new(disk.clone()), Path::new("data"), options)?;
@@ -44,7 +45,7 @@ fn replay(disk: &SimDisk, quarantine: bool) -> Result<(Vec<u64>, Opened), Storag
     Ok((indexes, opened))
 }
 
-fn slot_files(disk: &SimDisk) -> Vec<std::path::PathBuf> {
+pub(super) fn slot_files(disk: &SimDisk) -> Vec<std::path::PathBuf> {
     disk.files()
         .into_iter()
         .filter(|path| path.extension().is_some_and(|end| end == "seg"))
@@ -139,4 +140,51 @@ fn report_is_one_line_that_says_what_was_done() {
     let line = opened.report.to_string();
     assert!(line.starts_with("unclean stop, epoch 2, "), "{line}");
     assert!(line.contains("24 blocks") && !line.contains('\n'), "{line}");
+}
+
+#[test]
+fn lost_header_of_any_segment_is_said_and_costs_nothing() {
+    let disk = store();
+    let all: Vec<u64> = (1..=BLOCKS).collect();
+    for path in slot_files(&disk) {
+        let damaged = disk.restart();
+        damaged.overwrite(&path, &[0; 4_096], 0).unwrap();
+        let (indexes, opened) = replay(&damaged, false).unwrap();
+        assert_eq!(indexes, all);
+        let said: Vec<_> =
+            opened.report.damaged.iter().map(|one| (&one.path, one.offset)).collect();
+        assert_eq!(said, [(&path, 0)]);
+    }
+}
+
+#[test]
+fn directory_that_has_lost_a_part_of_the_store_says_which() {
+    let disk = store();
+    let what = |disk: &SimDisk| match replay(disk, false) {
+        Err(StorageError::NotAStore { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    let lost = disk.restart();
+    lost.lose(Path::new("data/SUPER")).unwrap();
+    assert_eq!(what(&lost), "the file SUPER is missing");
+    let empty = SimDisk::memory();
+    empty.create_dir_all(Path::new("data/ckpt")).unwrap();
+    assert_eq!(what(&empty), "the file SUPER is missing");
+    let empty = SimDisk::memory();
+    empty.create_dir_all(Path::new("data/log-0")).unwrap();
+    assert_eq!(what(&empty), "the file SUPER is missing");
+}
+
+#[test]
+fn report_counts_what_was_read() {
+    let disk = store();
+    let (_, opened) = replay(&disk, false).unwrap();
+    let report = &opened.report;
+    let places = 4_608 * BLOCKS + 512 * (5 + 4);
+    assert_eq!((report.bytes_replayed, report.segments), (places, 5), "blocks, OPEN, ROLL");
+    assert_eq!((report.blocks_replayed, report.cut_bytes), (BLOCKS, 0));
+    assert_eq!(report.rewritten_bytes, 4_608, "no later block says that the last was durable");
+    assert_eq!(report.end, Lsn::new(5, 4_608 + 4 * 4_608));
+    let (one, two) = report.store.split_at(8);
+    assert_ne!(one, two);
 }
