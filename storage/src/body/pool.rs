@@ -62,10 +62,42 @@ impl Drop for Buffer {
             return;
         }
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.len() < KEPT {
-            let mut buffer = std::mem::take(&mut self.0);
-            buffer.clear();
-            free.push(buffer);
-        }
+        keep(&mut free, std::mem::take(&mut self.0));
+    }
+}
+
+fn keep(free: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
+    if free.len() < KEPT {
+        buffer.clear();
+        free.push(buffer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_body_is_copied_out_of_a_buffer_that_is_more_than_twice_its_length() {
+        let memory = |len: usize, capacity: usize| {
+            let mut bytes = Vec::with_capacity(capacity);
+            bytes.resize(len, 1);
+            assert_eq!(bytes.capacity(), capacity);
+            let (frozen, memory) = Buffer(bytes).freeze();
+            assert_eq!(frozen, vec![1; len]);
+            memory
+        };
+        assert_eq!(memory(100, 201), 100);
+        assert_eq!(memory(100, 200), 200);
+        assert_eq!(memory(COPY_UP_TO, 4 * COPY_UP_TO), COPY_UP_TO);
+        assert_eq!(memory(COPY_UP_TO + 1, 4 * COPY_UP_TO), 4 * COPY_UP_TO);
+    }
+
+    #[test]
+    fn few_buffers_are_kept_and_they_are_empty() {
+        let mut free = Vec::new();
+        (0..KEPT + 2).for_each(|_| keep(&mut free, vec![1; 10]));
+        assert_eq!(free.len(), KEPT);
+        assert!(free.iter().all(|buffer| buffer.is_empty() && buffer.capacity() >= 10));
     }
 }

@@ -126,6 +126,8 @@ fn body_says_whether_it_has_entries_and_how_many() {
     builder.run(1, 0, 1, &[batch(4, 1)]);
     let body = builder.finish();
     assert_eq!((body.entries(), body.is_empty()), (2, false));
+    assert_eq!([0, 1, 8, 9].map(BodyBuilder::command_bytes), [8, 16, 16, 24]);
+    assert_eq!([0, 1, 8, 9].map(BodyBuilder::run_bytes), [32, 40, 40, 48]);
     let body = BodyBuilder::new().finish();
     assert_eq!((body.entries(), body.is_empty(), body.len()), (0, true, 0));
 }
@@ -136,5 +138,6 @@ fn run_without_a_byte_is_a_run() {
     builder.run(3, 9, 1, &[]);
     let body = builder.finish();
     assert_eq!(verify_run(&body.bytes, 3, 9, 7).unwrap().batches, Bytes::new());
+    assert!(matches!(&entries(&body)[..], [Entry::Run(run)] if run.base_offset == 9));
     assert_eq!(verify_run(&body.bytes.slice(..31), 3, 9, 7), None);
 }

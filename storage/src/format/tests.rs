@@ -210,3 +210,12 @@ fn versions_read_back_from_their_places_and_decide_who_may_open() {
     assert_eq!(found(Versions { incompatible: 8, ..CURRENT }), 8);
     assert_eq!(found(Versions { major: 2, ..CURRENT }), 2);
 }
+
+#[test]
+fn newer_format_is_refused_by_any_of_its_bits() {
+    let check = |read_only, incompatible| {
+        Versions { read_only, incompatible, ..CURRENT }.check(Path::new("file")).map_err(drop)
+    };
+    assert_eq!(check(0, 0), Ok(()));
+    assert_eq!([(1, 0), (0, 1), (1, 1), (4, 2)].map(|(a, b)| check(a, b)), [Err(()); 4]);
+}

@@ -64,6 +64,7 @@ fn len_after_restart(blocks: u32, runs: u32, bytes: usize) -> (u64, u32) {
             files.map(|path| disk.open(&path, OpenMode::Read).unwrap().len().unwrap()).sum();
         assert_eq!(opened.reader.space().log_bytes, bytes, "what is counted is what is there");
     }
+    assert!(short(opened.keeper.store()).is_empty(), "nothing is looked at again");
     (len_of_first(&disk), end.offset())
 }
 

@@ -56,6 +56,7 @@ fn fill(opened: &mut Opened, seq: u32) -> (u64, Lsn) {
 fn the_two_newest_checkpoints_are_kept() {
     let disk = SimDisk::memory();
     let mut opened = opened(&disk);
+    assert_eq!(opened.report.checkpoint, None);
     for offset in 0..4 {
         let end = commit(&mut opened, offset);
         opened.keeper.checkpoint(end, &[offset as u8], &[(1, 0)]).unwrap();

@@ -1,8 +1,11 @@
+use std::io::ErrorKind;
+
 use super::*;
 use crate::body::BodyBuilder;
 use crate::disk::SimDisk;
-use crate::disk::sim::Op;
+use crate::disk::sim::{Effect, Fault, Op};
 use crate::lsn::Lsn;
+use crate::superblock::{State, SuperFile};
 use bytes::Bytes;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -187,4 +190,110 @@ fn report_counts_what_was_read() {
     assert_eq!(report.end, Lsn::new(5, 4_608 + 4 * 4_608));
     let (one, two) = report.store.split_at(8);
     assert_ne!(one, two);
+}
+
+#[test]
+fn lock_that_cannot_be_asked_for_is_not_taken_for_one_that_is_held() {
+    let disk = SimDisk::new(1);
+    disk.fail(Fault::new(Op::Lock, Effect::Error(ErrorKind::Other)));
+    assert!(matches!(replay(&disk, false), Err(StorageError::Io { .. })));
+    let (_, _opened) = replay(&disk, false).unwrap();
+    assert!(matches!(replay(&disk, false), Err(StorageError::AlreadyLocked { .. })));
+}
+
+/// Writes another superblock over the one that is there.
+fn change_superblock(disk: &SimDisk, change: impl FnOnce(&mut Superblock)) {
+    let mut superblock = Superblock::load(disk, Path::new("data")).unwrap();
+    change(&mut superblock);
+    let file = SuperFile::open(disk, Path::new("data")).unwrap();
+    superblock.store_next(&file).unwrap();
+}
+
+#[test]
+fn superblock_of_a_store_that_is_being_created_does_not_belong_beside_a_log() {
+    let disk = store();
+    change_superblock(&disk, |superblock| superblock.state = State::Creating);
+    match replay(&disk, true) {
+        Err(StorageError::Damaged(damage)) => {
+            assert_eq!(damage.what, "the superblock is older than the segments");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn log_without_a_single_segment_is_refused_if_something_was_durable() {
+    let disk = store();
+    let newest = slot_files(&disk).pop().unwrap();
+    for path in slot_files(&disk) {
+        disk.lose(&path).unwrap();
+    }
+    let what = |disk: &SimDisk| match replay(disk, true) {
+        Err(StorageError::MissingSegment { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(what(&disk), "the last start made it");
+    // A spare in its place, whose number is not that of any segment that was.
+    disk.put(&newest, &[0; 32 << 10]).unwrap();
+    change_superblock(&disk, |superblock| {
+        (superblock.opening_seq, superblock.opening_slot) = (0, 0);
+        superblock.durable_lsn = Lsn::new(1, 4_608);
+    });
+    assert_eq!(what(&disk), "no segment of the log is there");
+}
+
+#[test]
+fn segment_that_a_start_was_about_to_open_must_be_there() {
+    let disk = store();
+    let before = slot_files(&disk);
+    // The first write behind the superblock is that of the first block.
+    let opening = open(Arc::new(disk.clone()), Path::new("data"), options()).unwrap();
+    disk.fail(Fault::new(Op::Write, Effect::Error(ErrorKind::Other)).on("slot").after(2));
+    opening.replay(&mut |_| Ok(())).unwrap_err();
+    disk.heal();
+    let made: Vec<_> =
+        slot_files(&disk).into_iter().filter(|path| !before.contains(path)).collect();
+    assert_eq!((made.len(), replay(&disk.restart(), false).unwrap().0.len()), (1, BLOCKS as usize));
+    disk.lose(&made[0]).unwrap();
+    let refused = replay(&disk, false);
+    assert!(matches!(refused, Err(StorageError::MissingSegment { .. })), "{refused:?}");
+}
+
+#[test]
+fn starts_alone_do_not_fill_the_disk() {
+    let disk = store();
+    let counts = [0; 10].map(|_| {
+        let (_, opened) = replay(&disk, false).unwrap();
+        (slot_files(&disk).len(), opened.report.segments)
+    });
+    assert_eq!(counts[2..], [counts[9]; 8], "{counts:?}");
+}
+
+#[test]
+fn what_a_crash_left_half_made_is_removed_and_nothing_else() {
+    let disk = store();
+    let ours = ["data/SUPER.tmp", "data/ckpt/0000000000000001.tmp"];
+    let others = ["data/x.tmp", "data/ckpt/x.tmp", "data/ckpt/0000000000000001"];
+    for name in ours.iter().chain(&others) {
+        disk.put(Path::new(name), b"half").unwrap();
+    }
+    replay(&disk, false).unwrap();
+    for name in ours {
+        assert!(!disk.exists(Path::new(name)).unwrap(), "{name}");
+    }
+    for name in others {
+        assert_eq!(disk.bytes(Path::new(name)).unwrap(), b"half", "{name}");
+    }
+}
+
+#[test]
+fn report_counts_the_segments_below_the_checkpoint_too() {
+    let disk = store();
+    let (_, opened) = replay(&disk, false).unwrap();
+    let end = opened.reader.committed();
+    opened.keeper.checkpoint(end, b"state", &[(1, 0)]).unwrap();
+    drop(opened);
+    let (indexes, opened) = replay(&disk, false).unwrap();
+    assert_eq!((indexes.len(), opened.report.segments), (0, 6));
+    assert_eq!(opened.report.checkpoint, Some(end));
 }

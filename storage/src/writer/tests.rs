@@ -485,3 +485,14 @@ fn log_thread_whose_next_segment_fails_says_why_once() {
     let later = done.recv_timeout(SOON).unwrap();
     assert!(matches!(later, Err(StorageError::Poisoned)), "{later:?}");
 }
+
+#[test]
+fn log_thread_says_that_a_body_is_too_large_instead_of_waiting_for_space() {
+    let (handle, done, _reader) = spawned(&SimDisk::memory());
+    submit_of(&handle, 0, 16 << 10);
+    let refused = done.recv_timeout(SOON).unwrap();
+    assert!(matches!(refused, Err(StorageError::TooLarge { .. })), "{refused:?}");
+    submit(&handle, 0);
+    done.recv_timeout(SOON).unwrap().unwrap();
+    handle.shutdown().unwrap();
+}

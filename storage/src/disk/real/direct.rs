@@ -157,8 +157,14 @@ mod tests {
             assert!(!direct.write_at(&file, &parts, offset).unwrap(), "{len} at {offset}");
         }
         assert_eq!(file.metadata().unwrap().len(), 0, "the caller writes it");
-        if direct.write_at(&file, &[IoSlice::new(&bytes)], 4_096).unwrap() {
-            assert_eq!(std::fs::read(&path).unwrap()[4_096..], bytes);
+        let mut buffer = Vec::new();
+        let is_possible = reopen(&file).is_some_and(|file| {
+            rustix::io::pwrite(file, &aligned(&mut buffer)[..4_096], 0).is_ok()
+        });
+        for len in [BYTES_MIN, bytes.len()] {
+            let parts = [IoSlice::new(&bytes[..len])];
+            assert_eq!(direct.write_at(&file, &parts, 4_096).unwrap(), is_possible);
+            assert!(!is_possible || std::fs::read(&path).unwrap()[4_096..] == bytes[..len]);
         }
     }
 }

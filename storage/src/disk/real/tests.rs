@@ -169,3 +169,47 @@ fn no_byte_that_was_written_is_passed_over_as_a_hole() {
         assert_eq!(file.data_from(5 << 20).unwrap(), 8 << 20);
     }
 }
+
+#[test]
+fn length_is_set_and_a_removed_name_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f");
+    let file = RealDisk.open(&path, OpenMode::Create).unwrap();
+    for len in [5_000, 100] {
+        file.set_len(len).unwrap();
+        assert_eq!(file.len().unwrap(), len);
+    }
+    RealDisk.remove(&path).unwrap();
+    assert!(!RealDisk.exists(&path).unwrap());
+    assert_eq!(RealDisk.remove(&path).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn name_that_cannot_be_looked_at_is_not_taken_for_a_free_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f");
+    RealDisk.open(&path, OpenMode::Create).unwrap();
+    RealDisk.exists(&path.join("below a file")).unwrap_err();
+}
+
+#[test]
+fn failed_reads_and_syncs_are_not_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let written_only = File::create(dir.path().join("f")).unwrap();
+    let file = RealFile { file: written_only, direct: Direct::default() };
+    file.read_at(&mut [0; 8], 0).unwrap_err();
+    let device = RealFile { file: File::open("/dev/null").unwrap(), direct: Direct::default() };
+    device.sync_data().unwrap_err();
+}
+
+#[test]
+fn file_with_holes_is_not_taken_for_one_that_has_its_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = open_options(OpenMode::Create).open(dir.path().join("f")).unwrap();
+    let file = RealFile { file, direct: Direct::default() };
+    file.set_len(1 << 20).unwrap();
+    assert!(!file.is_allocated(1 << 20).unwrap());
+    file.allocate(1 << 20).unwrap();
+    assert!(file.is_allocated(1 << 20).unwrap());
+    assert!(!file.is_allocated((1 << 20) + 1).unwrap(), "the file is not so long");
+}

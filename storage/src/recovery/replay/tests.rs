@@ -89,6 +89,11 @@ fn torn_block_at_the_end_is_cut_and_its_bytes_are_counted() {
         disk.overwrite(path, &vec![1; rest], u64::from(last)).unwrap();
     };
     assert_eq!(cut(&used_before), 0, "nobody knows what was written last");
+    let used_before_with_header = |disk: &SimDisk, path: &Path| {
+        let rest = disk.bytes(path).unwrap().len() - last as usize - 512;
+        disk.overwrite(path, &vec![1; rest], u64::from(last) + 512).unwrap();
+    };
+    assert_eq!(cut(&used_before_with_header), 4_608, "its header says how long it was");
 }
 
 #[test]
