@@ -21,7 +21,7 @@ use crate::sync::{Condvar, Mutex};
 
 /// LIMIT: segments that publishes leave for acknowledgements, and for the next start, on a full disk.
 const KEPT_FOR_ACKS: u64 = 3;
-/// LIMIT: dead files kept for later use while segments are large, and while they are not.
+/// LIMIT: dead files kept for later use while little is written, and while new segments are large because much is.
 const STOCK: [usize; 2] = [2, 8];
 /// How long the free space that the system reported is believed.
 const FREE_FOR: Duration = Duration::from_millis(50);

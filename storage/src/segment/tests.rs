@@ -1,4 +1,5 @@
 use super::*;
+use crate::disk::{Disk, OpenMode};
 
 const STORE: [u8; 16] = [9; 16];
 
@@ -61,4 +62,14 @@ fn header_without_its_magic_or_with_senseless_fields_is_none_although_its_checks
     assert_eq!(with(|bytes| bytes[40] = 1), None, "another log");
     assert_eq!(with(|bytes| put(bytes, 48, [0; 8])), None, "no sequence number");
     assert_eq!(with(|bytes| put(bytes, 64, SEGMENT_HEADER_BYTES.to_le_bytes())), None, "no room");
+}
+
+#[test]
+fn read_beyond_the_end_of_a_file_is_an_error_and_not_zeros() {
+    let (disk, path) = (crate::disk::SimDisk::memory(), Path::new("slot"));
+    let file = disk.open(path, OpenMode::Create).unwrap();
+    file.write_at(&[IoSlice::new(&[7; 100])], 0).unwrap();
+    let segment = Segment { id: Arc::new(id()), file, path: Arc::new(path.to_path_buf()) };
+    assert_eq!(segment.read(90, 10).unwrap(), [7; 10]);
+    assert!(matches!(segment.read(91, 10), Err(StorageError::Damaged(_))));
 }

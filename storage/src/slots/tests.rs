@@ -141,6 +141,26 @@ fn dead_file_is_used_again_at_its_size_or_grows_to_the_smallest() {
 }
 
 #[test]
+fn segment_ends_at_a_page_whatever_the_length_of_its_file() {
+    let slots = slots_with(&SimDisk::memory(), options(), &[(SMALL + 5_000, true)]);
+    assert_eq!(u64::from(take(&slots, 0).segment.id.size), SMALL + 4_096);
+}
+
+#[test]
+fn more_dead_files_are_kept_while_much_is_written() {
+    let disk = SimDisk::memory();
+    let slots = slots_with(&disk, options(), &[(SMALL, true); 12]);
+    slots.set_demand(u64::MAX);
+    assert_eq!(slots.trim(100 * SMALL).unwrap(), 96 * SMALL);
+    assert_eq!((disk.files().len(), log_bytes(&slots)), (8, 8 * SMALL));
+    slots.set_demand(0);
+    assert_eq!(slots.trim(SMALL / 2).unwrap(), 0);
+    assert_eq!((disk.files().len(), log_bytes(&slots)), (8, 8 * SMALL - SMALL / 2));
+    assert_eq!(slots.trim(6 * SMALL).unwrap(), SMALL / 2);
+    assert_eq!((disk.files().len(), log_bytes(&slots)), (2, 2 * SMALL));
+}
+
+#[test]
 fn where_one_dead_file_finds_no_space_to_grow_another_is_used() {
     let disk = SimDisk::new(1);
     let slots = slots_with(&disk, options(), &[(SMALL / 2, false), (SMALL, true)]);
@@ -296,7 +316,9 @@ fn janitor_sleeps_until_it_is_woken_or_stopped_or_its_time_is_over() {
     assert!(!slots.wait(Some(Duration::ZERO)));
     slots.wake();
     assert!(slots.wait(None));
-    assert!(!slots.wait(Some(Duration::from_millis(1))), "it is woken once");
+    let before = Instant::now();
+    assert!(!slots.wait(Some(Duration::from_millis(20))), "it is woken once");
+    assert!(before.elapsed() >= Duration::from_millis(20));
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| slots.wait(None));
         slots.wake();

@@ -110,6 +110,25 @@ fn segment_that_ends_before_the_log_in_it_stops_the_start() {
         }
         other => panic!("{other:?}"),
     }
+    let disk = store();
+    disk.cut_file(path, 27_648 + 512).unwrap();
+    assert_eq!(replay(&disk, false).unwrap().0.len() as u64, BLOCKS, "the ROLL block is the last");
+}
+
+#[test]
+fn dead_segment_without_its_header_is_on_the_way_to_its_next_life() {
+    let disk = store();
+    let (_, opened) = replay(&disk, false).unwrap();
+    opened.keeper.checkpoint(opened.report.end, b"state", &[(1, 12)]).unwrap();
+    drop(opened);
+    let segments = |disk: &SimDisk| replay(disk, false).unwrap().1.report.segments;
+    assert_eq!(segments(&disk.restart()), 6);
+    let files = slot_files(&disk);
+    for (number, is_dead) in [(0, true), (1, true), (2, false)] {
+        let headless = disk.restart();
+        headless.overwrite(&files[number], &[0; 4_096], 0).unwrap();
+        assert_eq!(segments(&headless), 6 - usize::from(is_dead), "{number}");
+    }
 }
 
 /// A store with a checkpoint that lists segments, all of which are needed.
@@ -139,6 +158,9 @@ fn segment_below_the_checkpoint_may_lose_both_copies_of_its_name_and_its_index()
     nameless.overwrite(&files[1], &[0; 4_608], 0).unwrap();
     let damaged = check_all_readable(&nameless);
     assert_eq!(damaged.iter().map(|one| &one.path).collect::<Vec<_>>(), [&files[1]]);
+    let headless = disk.restart();
+    headless.overwrite(&files[1], &[0; 4_096], 0).unwrap();
+    assert_eq!(check_all_readable(&headless).len(), 1);
     let end = 6 * 4_608 + 512;
     let shorter = disk.restart();
     shorter.cut_file(&files[1], end).unwrap();
