@@ -62,10 +62,15 @@ fn run(store: &Store) {
         let is_woken = store.slots.wait(timeout);
         let Some(rate) = demand.bytes_per_second(store.progress.appended()) else { continue };
         store.slots.set_demand(rate);
-        if !is_woken && prewrites && after == After::Done && rate < IDLE_BYTES_PER_SECOND {
+        if prewrites && is_idle(is_woken, after, rate) {
             prewrite(store);
         }
     }
+}
+
+/// Whether there is nothing else to do, and little is written.
+fn is_idle(is_woken: bool, after: After, bytes_per_second: u64) -> bool {
+    !is_woken && after == After::Done && bytes_per_second < IDLE_BYTES_PER_SECOND
 }
 
 /// How fast the log grows, measured over times that are long enough to mean something.

@@ -248,3 +248,12 @@ fn segments_that_restarts_ended_early_are_shortened_by_so_much_a_turn() {
     assert_eq!((len_of_first(&disk), second().unwrap().len().unwrap()), (8 << 10, 8 << 10));
     assert!(short(opened.keeper.store()).is_empty());
 }
+
+#[test]
+fn zeros_wait_until_there_is_nothing_else_to_do_and_little_is_written() {
+    assert!(is_idle(false, After::Done, IDLE_BYTES_PER_SECOND - 1));
+    assert!(!is_idle(false, After::Done, IDLE_BYTES_PER_SECOND));
+    assert!(!is_idle(true, After::Done, 0));
+    assert!(!is_idle(false, After::More, 0));
+    assert!(!is_idle(false, After::Full, 0));
+}
