@@ -151,17 +151,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         let file = OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
-        let (direct, bytes) = (Direct::default(), pattern(64 * 1024));
+        let (direct, bytes) = (Direct::default(), pattern(PIECE + 65_536));
         for (len, offset) in [(4_096, 0), (65_536, 512), (65_535, 0)] {
             let parts = [IoSlice::new(&bytes[..len])];
             assert!(!direct.write_at(&file, &parts, offset).unwrap(), "{len} at {offset}");
         }
         assert_eq!(file.metadata().unwrap().len(), 0, "the caller writes it");
         let mut buffer = Vec::new();
-        let is_possible = reopen(&file).is_some_and(|file| {
-            rustix::io::pwrite(file, &aligned(&mut buffer)[..4_096], 0).is_ok()
-        });
-        for len in [BYTES_MIN, bytes.len()] {
+        let flags = OFlags::DIRECT.bits().cast_signed();
+        let is_possible =
+            OpenOptions::new().write(true).custom_flags(flags).open(&path).is_ok_and(|file| {
+                rustix::io::pwrite(file, &aligned(&mut buffer)[..4_096], 0).is_ok()
+            });
+        for len in [BYTES_MIN, 65_536, PIECE, PIECE + 65_536] {
             let parts = [IoSlice::new(&bytes[..len])];
             assert_eq!(direct.write_at(&file, &parts, 4_096).unwrap(), is_possible);
             assert!(!is_possible || std::fs::read(&path).unwrap()[4_096..] == bytes[..len]);

@@ -175,3 +175,18 @@ fn damage_in_a_segment_whose_next_one_is_lost_costs_only_what_it_hit() {
     assert_eq!((lost, opened.report.damaged.len()), (vec![12], 2), "{}", opened.report);
     assert_eq!(opened.report.damaged[0].blocks, Some(1));
 }
+
+#[test]
+fn index_of_a_segment_with_a_damaged_end_is_not_written_over_the_evidence() {
+    let disk = store();
+    drop(replay(&disk, false).unwrap());
+    let (path, _) = segment(&disk, 5);
+    disk.zero_sector(&path, u64::from(4 * BLOCK / 512)).unwrap();
+    let damaged = 4 * BLOCK as usize..5 * BLOCK as usize;
+    let before = disk.bytes(&path).unwrap()[damaged.clone()].to_vec();
+    let (indexes, opened) = replay(&disk, true).unwrap();
+    assert_eq!(indexes.len() as u64, BLOCKS - 1);
+    assert_eq!(opened.report.damaged[0].to, Lsn::new(5, 5 * BLOCK));
+    opened.keeper.maintain();
+    assert!(disk.bytes(&path).unwrap()[damaged] == before);
+}
