@@ -19,7 +19,7 @@ use crate::mutant::mutant;
 
 mod pool;
 
-pub(crate) use pool::{Buffer, release};
+pub(crate) use pool::{Buffer, recycled, release};
 
 /// Bytes of an entry prefix.
 const PREFIX_BYTES: usize = 8;
@@ -122,15 +122,15 @@ impl BodyBuilder {
         put(&mut header, 16, base_offset.to_le_bytes());
         put(&mut header, 24, len_u32(batches.len()).to_le_bytes());
 
-        let bytes = self.buffer.bytes();
-        let at = bytes.len();
+        let at = self.buffer.len();
         let end = round_up((at + RUN_HEADER_BYTES + len) as u64, ENTRY_ALIGN) as usize;
+        let (bytes, start) = self.buffer.open();
         bytes.reserve(end - at);
         bytes.extend_from_slice(&header);
         for batch in batches {
             bytes.extend_from_slice(batch);
         }
-        bytes.resize(end, 0);
+        bytes.resize(start + end, 0);
         let payload = at + RUN_HEADER_BYTES..at + RUN_HEADER_BYTES + len;
         self.seal_run(at, payload, end);
         self.runs.push(RunSpan {
@@ -145,7 +145,8 @@ impl BodyBuilder {
 
     /// Fills in the checksum of the run at `at` and takes the whole entry into the checksum of the body.
     fn seal_run(&mut self, at: usize, payload: std::ops::Range<usize>, end: usize) {
-        let bytes = self.buffer.bytes();
+        let (bytes, start) = self.buffer.open();
+        let bytes = &mut bytes[start..];
         let mut run_crc = Hasher::new();
         run_crc.update(&bytes[at + 8..at + 28]);
         if payload.len() < COMBINE_FROM {
@@ -170,14 +171,14 @@ impl BodyBuilder {
         prefix[1] = MUST_UNDERSTAND;
         put(&mut prefix, 2, u16::from(kind).to_le_bytes());
         put(&mut prefix, 4, len_u32(payload.len()).to_le_bytes());
-        let bytes = self.buffer.bytes();
-        let at = bytes.len();
+        let at = self.buffer.len();
         let end = round_up((at + PREFIX_BYTES + payload.len()) as u64, ENTRY_ALIGN) as usize;
+        let (bytes, start) = self.buffer.open();
         bytes.reserve(end - at);
         bytes.extend_from_slice(&prefix);
         bytes.extend_from_slice(payload);
-        bytes.resize(end, 0);
-        self.crc.update(&bytes[at..]);
+        bytes.resize(start + end, 0);
+        self.crc.update(&bytes[start + at..]);
         self.entries += 1;
     }
 
@@ -208,16 +209,19 @@ impl BodyBuilder {
     /// Closes the body.
     #[must_use]
     pub fn finish(self) -> Body {
-        let (bytes, memory) = self.buffer.freeze();
-        Body { bytes, memory, runs: self.runs, entries: self.entries, crc: self.crc.finalize() }
+        Body {
+            buffer: self.buffer,
+            runs: self.runs,
+            entries: self.entries,
+            crc: self.crc.finalize(),
+        }
     }
 }
 
 /// The entries of one block, ready to be committed.
 #[derive(Debug)]
 pub struct Body {
-    pub(crate) bytes: Bytes,
-    pub(crate) memory: usize,
+    pub(crate) buffer: Buffer,
     pub(crate) runs: Vec<RunSpan>,
     pub(crate) entries: u32,
     pub(crate) crc: u32,
@@ -233,7 +237,7 @@ impl Body {
     /// Bytes of the body.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.buffer.len()
     }
 
     /// Whether there is no entry.

@@ -8,10 +8,10 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use crate::block::{
-    BEACON, BLOCK_ALIGN, Block, BlockHeader, HEADER_BYTES, OPEN, OPEN_BODY_BYTES, OpenMark, PAGE,
-    ROLL, RollMark, SEAL, padded_len,
+    BEACON, BLOCK_ALIGN, Block, BlockHeader, OPEN, OPEN_BODY_BYTES, OpenMark, PAGE, ROLL, RollMark,
+    SEAL, padded_len,
 };
-use crate::body::Body;
+use crate::body::{Body, Buffer};
 use crate::catalogue::{Held, SegmentEntry};
 use crate::error::StorageError;
 use crate::fields::{len_u32, round_up};
@@ -109,7 +109,7 @@ impl LogWriter {
     ///
     /// *Errors*: [`StorageError::NoSpace`] from before anything was written, and [`StorageError::TooLarge`], leave the log as
     /// it was. All others are final: whether the block is there is decided by the next start.
-    pub fn commit(&mut self, time_ms: u64, body: Body) -> Result<Arc<Block>, StorageError> {
+    pub fn commit(&mut self, time_ms: u64, mut body: Body) -> Result<Arc<Block>, StorageError> {
         self.make_room(&body)?;
         let lsn = self.here();
         let mut header = BlockHeader {
@@ -132,12 +132,13 @@ impl LogWriter {
         if mutant("visible-before-sync") {
             self.store().progress.advance(header.end(), 0);
         }
-        self.append(&header, &body.bytes)?;
+        self.append(&header, &mut body.buffer)?;
         self.tip.index = header.index;
         self.tip.chain = header.chain;
         self.tip.time_ms = header.time_ms;
         self.is_witnessed = false;
-        let block = Arc::new(Block::new(&header, body.bytes, body.runs, body.memory));
+        let (bytes, memory) = body.buffer.freeze();
+        let block = Arc::new(Block::new(&header, bytes, body.runs, memory));
         self.footer_bytes = self.running.store.publish(&block);
         Ok(block)
     }
@@ -162,7 +163,7 @@ impl LogWriter {
                 .or_else(|error| if error.is_no_space() { Ok(()) } else { Err(error) });
         }
         let header = self.tip.local(BEACON, self.here(), self.here(), &[]);
-        self.append(&header, &[])?;
+        self.append(&header, &mut Buffer::default())?;
         self.note_end();
         self.is_witnessed = true;
         Ok(())
@@ -173,7 +174,8 @@ impl LogWriter {
         self.store().poison.check()?;
         let header = self.tip.local(BEACON | SEAL, self.here(), self.here(), &[]);
         let index = self.index_behind(header.end().offset());
-        write_block(&self.active, &header, &[], Behind::Index(&index))
+        let body = &mut Buffer::default();
+        write_block(&self.active, &header, body, Behind::Index(&index))
             .map_err(|error| self.store().poison.with(error))?;
         self.at = header.end().offset();
         self.note_end();
@@ -223,7 +225,7 @@ impl LogWriter {
     }
 
     /// Writes and syncs one block at the end; an error is final.
-    fn append(&mut self, header: &BlockHeader, body: &[u8]) -> Result<(), StorageError> {
+    fn append(&mut self, header: &BlockHeader, body: &mut Buffer) -> Result<(), StorageError> {
         let until = self.zeros_until(header);
         write_block(&self.active, header, body, Behind::Zeros(until))
             .map_err(|error| self.store().poison.with(error))?;
@@ -263,7 +265,7 @@ impl LogWriter {
         let body = mark.encode();
         let header = self.tip.local(ROLL, self.here(), self.here(), &body);
         // ORDER: OPEN is written after ROLL is durable, or a torn end of this segment would look like damage.
-        self.append(&header, &body)?;
+        self.append(&header, &mut Buffer::holding(&body))?;
         let end = self.at;
         let at = open_block(&spare.segment, &self.store().id, &self.tip, (seq, self.here()))
             .map_err(|error| self.store().poison.with(error))?;
@@ -325,7 +327,7 @@ pub(crate) fn open_block(
     let header = tip.local(OPEN, lsn, prev_end, &body);
     let end = header.end().offset();
     let page = round_up(u64::from(end), PAGE) as u32;
-    write_block(segment, &header, &body, Behind::Zeros(page))?;
+    write_block(segment, &header, &mut Buffer::holding(&body), Behind::Zeros(page))?;
     Ok(end)
 }
 
@@ -347,27 +349,29 @@ enum Behind<'a> {
 fn write_block(
     segment: &Segment,
     header: &BlockHeader,
-    body: &[u8],
+    body: &mut Buffer,
     behind: Behind<'_>,
 ) -> Result<(), StorageError> {
     let at = header.lsn.offset();
     assert_eq!(header.lsn.seq(), segment.id.seq, "a block goes into the segment of its place");
     let end = header.end().offset();
-    let used = at + (HEADER_BYTES + body.len()) as u32;
     let (until, index) = match behind {
-        Behind::Zeros(until) => (until.min(segment.id.size).max(end), &[][..]),
+        Behind::Zeros(until) => (until.min(segment.id.size), &[][..]),
         Behind::Index(index) => (end, index),
     };
-    let head = header.encode(segment.id.seed());
-    let mut parts = vec![IoSlice::new(&head), IoSlice::new(body)];
-    let mut left = until.saturating_sub(used) as usize;
-    while left > 0 {
-        let zeros = &ZEROS[..left.min(ZEROS.len())];
-        parts.push(IoSlice::new(zeros));
-        left -= zeros.len();
-    }
-    parts.push(IoSlice::new(index));
-    segment.write_synced("append to", &parts, at)
+    body.framed(&header.encode(segment.id.seed()), header.padded_len as usize, |block| {
+        let mut parts = vec![IoSlice::new(block)];
+        let mut left = until.saturating_sub(end) as usize;
+        while left > 0 {
+            let zeros = &ZEROS[..left.min(ZEROS.len())];
+            parts.push(IoSlice::new(zeros));
+            left -= zeros.len();
+        }
+        if !index.is_empty() {
+            parts.push(IoSlice::new(index));
+        }
+        segment.write_synced("append to", &parts, at)
+    })
 }
 
 #[cfg(test)]

@@ -109,9 +109,10 @@ fn entries_are_slices_of_the_block() {
     let mut builder = BodyBuilder::new();
     builder.run(1, 10, 2, &[Bytes::from(vec![1; 100])]);
     let body = builder.finish();
-    let block = Block::new(&header(), body.bytes.clone(), body.runs, body.memory);
+    let (bytes, memory) = body.buffer.freeze();
+    let block = Block::new(&header(), bytes.clone(), body.runs, memory);
     let Some(Ok(crate::Entry::Run(run))) = block.entries().next() else { panic!("no run") };
-    let inside = body.bytes.as_ptr_range();
+    let inside = bytes.as_ptr_range();
     assert!(inside.contains(&run.batches.as_ptr()));
     assert_eq!(run.time_ms, header().time_ms);
 }

@@ -7,6 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use crate::block::{HEADER_BYTES, PAGE};
+
 /// LIMIT: buffers kept, and the sizes worth keeping.
 const KEPT: usize = 4;
 const WORTH_KEEPING: std::ops::RangeInclusive<usize> = 128 * 1024..=4 * 1024 * 1024;
@@ -18,30 +20,73 @@ static FREE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 
 /// A growing buffer that goes back to the pool when the last slice of it is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Buffer(Vec<u8>);
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    /// Where the content begins; before it there is room for the header of a block.
+    start: usize,
+}
 
 impl Buffer {
-    /// The bytes, in a recycled allocation if nothing was written yet.
-    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
-        if self.0.capacity() == 0 {
-            let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-            self.0 = free.pop().unwrap_or_default();
+    /// One that is full: it has no room before its content.
+    pub(crate) fn full(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
+    }
+
+    /// One with this content.
+    pub(crate) fn holding(content: &[u8]) -> Self {
+        let mut buffer = Self::default();
+        buffer.open().0.extend_from_slice(content);
+        buffer
+    }
+
+    /// All bytes, and where the content begins. The first call takes a recycled allocation, and puts the content so that a
+    /// header before it begins at a page: what is written past the page cache has to.
+    pub(crate) fn open(&mut self) -> (&mut Vec<u8>, usize) {
+        if self.start == 0 {
+            self.bytes = recycled();
+            let page = match self.bytes.capacity() {
+                0 => 0,
+                _ => self.bytes.as_ptr().align_offset(PAGE as usize),
+            };
+            self.start = page + HEADER_BYTES;
+            self.bytes.resize(self.start, 0);
         }
-        &mut self.0
+        (&mut self.bytes, self.start)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len() - self.start
     }
 
-    /// The bytes, and the memory they keep alive.
+    /// Gives `write` the content with a header before it and zeros behind it, `len` bytes in one piece.
+    pub(crate) fn framed<T>(
+        &mut self,
+        header: &[u8; HEADER_BYTES],
+        len: usize,
+        write: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        let (bytes, start) = self.open();
+        let (from, end) = (start - HEADER_BYTES, bytes.len());
+        bytes[from..start].copy_from_slice(header);
+        bytes.resize(from + len, 0);
+        let written = write(&bytes[from..]);
+        bytes.truncate(end);
+        written
+    }
+
+    /// The content, and the memory it keeps alive.
     pub(crate) fn freeze(self) -> (Bytes, usize) {
-        let (len, capacity) = (self.0.len(), self.0.capacity());
+        let (len, capacity) = (self.len(), self.bytes.capacity());
         if len <= COPY_UP_TO && capacity > 2 * len {
-            return (Bytes::copy_from_slice(&self.0), len);
+            return (Bytes::copy_from_slice(self.as_ref()), len);
         }
         (Bytes::from_owner(self), capacity)
     }
+}
+
+/// An empty allocation, a large one if one is free.
+pub(crate) fn recycled() -> Vec<u8> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
 }
 
 /// Gives the kept buffers back to the allocator.
@@ -52,17 +97,17 @@ pub(crate) fn release() {
 
 impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.bytes[self.start..]
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if !WORTH_KEEPING.contains(&self.0.capacity()) {
+        if !WORTH_KEEPING.contains(&self.bytes.capacity()) {
             return;
         }
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
-        keep(&mut free, std::mem::take(&mut self.0));
+        keep(&mut free, std::mem::take(&mut self.bytes));
     }
 }
 
@@ -83,7 +128,7 @@ mod tests {
             let mut bytes = Vec::with_capacity(capacity);
             bytes.resize(len, 1);
             assert_eq!(bytes.capacity(), capacity);
-            let (frozen, memory) = Buffer(bytes).freeze();
+            let (frozen, memory) = Buffer::full(bytes).freeze();
             assert_eq!(frozen, vec![1; len]);
             memory
         };

@@ -1,12 +1,16 @@
 use super::*;
-use crate::block::mix;
+use crate::block::{HEADER_BYTES, PAGE, mix};
 
 fn batch(len: usize, fill: u8) -> Bytes {
     Bytes::from(vec![fill; len])
 }
 
+fn bytes(body: &Body) -> Bytes {
+    Bytes::copy_from_slice(body.buffer.as_ref())
+}
+
 fn entries(body: &Body) -> Vec<Entry> {
-    let entries = Entries::new(body.bytes.clone(), 5, Lsn::ZERO);
+    let entries = Entries::new(bytes(body), 5, Lsn::ZERO);
     entries.map(|entry| entry.unwrap()).collect()
 }
 
@@ -26,7 +30,7 @@ fn entries_come_back_in_order_and_aligned() {
         );
         let body = builder.finish();
         assert_eq!((body.len() % 8, body.entries), (0, 3));
-        assert_eq!(crc32fast::hash(&body.bytes), body.crc, "len {len}");
+        assert_eq!(crc32fast::hash(&bytes(&body)), body.crc, "len {len}");
         let found = entries(&body);
         assert_eq!(found[0], Entry::Command { kind: 9, payload: Bytes::from_static(&[1, 2, 3]) });
         assert_eq!(found[2], Entry::Command { kind: 10, payload: Bytes::new() });
@@ -35,7 +39,7 @@ fn entries_come_back_in_order_and_aligned() {
         assert_eq!(run.batches[..len], batch(len, 1));
         assert_eq!(run.batches[len..], batch(len + 3, 2));
         assert_eq!((run.end_offset(), run.time_ms), (1_003, 5));
-        assert_eq!(run_spans(&body.bytes).unwrap(), body.runs);
+        assert_eq!(run_spans(&bytes(&body)).unwrap(), body.runs);
     }
 }
 
@@ -46,7 +50,7 @@ fn one_run_can_be_verified_without_the_rest_of_its_block() {
     builder.run(2, 7, 2, &[batch(90, 2)]);
     let body = builder.finish();
     let span = body.runs[1];
-    let bytes = body.bytes.slice(span.at as usize..span.at as usize + RUN_HEADER_BYTES + 90);
+    let bytes = bytes(&body).slice(span.at as usize..span.at as usize + RUN_HEADER_BYTES + 90);
     assert_eq!(verify_run(&bytes, 2, 7, 0).unwrap().batches, batch(90, 2));
     assert_eq!(verify_run(&bytes, 1, 7, 0), None);
     assert_eq!(verify_run(&bytes, 2, 8, 0), None);
@@ -64,7 +68,7 @@ fn good_runs_of_a_bad_body_are_salvaged() {
         builder.run(stream, 0, 1, &[batch(64, 3)]);
     }
     let body = builder.finish();
-    let mut bytes = body.bytes.to_vec();
+    let mut bytes = bytes(&body).to_vec();
     bytes[body.runs[1].at as usize + 40] ^= 1;
     let salvaged = salvage_runs(&Bytes::from(bytes));
     assert_eq!(salvaged, [body.runs[0], body.runs[2]]);
@@ -75,7 +79,7 @@ fn random_bytes_never_panic() {
     let mut builder = BodyBuilder::new();
     builder.run(1, 0, 1, &[batch(64, 3)]);
     builder.command(1, &[5; 20]);
-    let good = builder.finish().bytes;
+    let good = bytes(&builder.finish());
     let mut state = 1;
     for _ in 0..20_000 {
         let mut bytes = good.to_vec();
@@ -107,14 +111,37 @@ fn unknown_entries_are_skipped_only_if_they_allow_it() {
 fn small_bodies_do_not_hold_large_buffers() {
     let mut large = BodyBuilder::new();
     large.run(1, 0, 1, &[batch(1 << 20, 1)]);
-    let large = large.finish();
-    assert!(large.memory >= 1 << 20);
+    let (large, memory) = large.finish().buffer.freeze();
+    assert!(memory >= 1 << 20);
     // Its buffer goes to the pool, and whoever gets it next gives it back for a small body.
     drop(large);
     let mut small = BodyBuilder::new();
     small.run(1, 0, 1, &[batch(100, 1)]);
-    let small = small.finish();
-    assert_eq!((small.memory, small.len()), (136, 136));
+    let (small, memory) = small.finish().buffer.freeze();
+    assert_eq!((memory, small.len()), (136, 136));
+}
+
+#[test]
+fn a_recycled_buffer_puts_the_header_of_a_block_at_a_page() {
+    let mut at_a_page = 0;
+    for round in 0..20 {
+        let mut builder = BodyBuilder::new();
+        builder.run(1, 0, 1, &[batch(900_000, round)]);
+        let mut body = builder.finish();
+        let before = bytes(&body);
+        let header = [7; HEADER_BYTES];
+        let padded = round_up((HEADER_BYTES + body.len()) as u64, PAGE) as usize;
+        body.buffer.framed(&header, padded, |block| {
+            assert_eq!((block.len(), &block[..HEADER_BYTES]), (padded, &header[..]));
+            assert_eq!(block[HEADER_BYTES..][..before.len()], before);
+            assert!(block[HEADER_BYTES + before.len()..].iter().all(|byte| *byte == 0));
+            at_a_page += u32::from(block.as_ptr().align_offset(PAGE as usize) == 0);
+        });
+        let (after, _) = body.buffer.freeze();
+        assert_eq!(after, before);
+    }
+    // Other tests take from the same pool.
+    assert!(at_a_page > 5, "{at_a_page} of 20");
 }
 
 #[test]
@@ -137,7 +164,7 @@ fn run_without_a_byte_is_a_run() {
     let mut builder = BodyBuilder::new();
     builder.run(3, 9, 1, &[]);
     let body = builder.finish();
-    assert_eq!(verify_run(&body.bytes, 3, 9, 7).unwrap().batches, Bytes::new());
+    assert_eq!(verify_run(&bytes(&body), 3, 9, 7).unwrap().batches, Bytes::new());
     assert!(matches!(&entries(&body)[..], [Entry::Run(run)] if run.base_offset == 9));
-    assert_eq!(verify_run(&body.bytes.slice(..31), 3, 9, 7), None);
+    assert_eq!(verify_run(&bytes(&body).slice(..31), 3, 9, 7), None);
 }

@@ -99,9 +99,10 @@ fn block() -> (BlockHeader, Bytes) {
     builder.run(7, 1_000, 2, &[Bytes::from_static(b"one batch"), Bytes::from_static(b"another")]);
     builder.command(6, b"settle");
     let body = builder.finish();
-    let mut header = BlockHeader { index: 42, entries: 2, ..header(0, 4608, &body.bytes) };
+    let (body, _) = body.buffer.freeze();
+    let mut header = BlockHeader { index: 42, entries: 2, ..header(0, 4608, &body) };
     header.chain = header.chain_after(0x0102_0304_0506_0708);
-    (header, body.bytes)
+    (header, body)
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::block::{BLOCK_ALIGN, Block, BlockHeader, HEADER_BYTES, Seed};
-use crate::body::{Buffer, run_spans, salvage_runs};
+use crate::body::{Buffer, recycled, run_spans, salvage_runs};
 use crate::error::StorageError;
 use crate::lsn::Lsn;
 use crate::mutant::mutant;
@@ -190,17 +190,16 @@ fn no_header(front: &[u8], here: Lsn) -> Bad {
 }
 
 fn read_chunk(segment: &Segment, at: u32, len: u32) -> Result<Bytes, StorageError> {
-    let mut buffer = Buffer::default();
-    let bytes = buffer.bytes();
+    let mut bytes = recycled();
     if bytes.capacity() < len as usize {
         // Fresh memory is zero already.
-        *bytes = vec![0; len as usize];
+        bytes = vec![0; len as usize];
     }
     bytes.resize(len as usize, 0);
-    let found = read_full(&*segment.file, bytes, u64::from(at))
+    let found = read_full(&*segment.file, &mut bytes, u64::from(at))
         .map_err(|cause| StorageError::io("read", &segment.path, u64::from(at), cause))?;
     bytes.truncate(found);
-    Ok(Bytes::from_owner(buffer))
+    Ok(Bytes::from_owner(Buffer::full(bytes)))
 }
 
 /// Evidence behind a bad place.

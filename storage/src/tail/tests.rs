@@ -28,7 +28,8 @@ fn block(number: u32, streams: &[u32]) -> Arc<Block> {
         body_len: body.len() as u32,
         body_crc: body.crc,
     };
-    Arc::new(Block::new(&header, body.bytes, body.runs, body.memory))
+    let (bytes, memory) = body.buffer.freeze();
+    Arc::new(Block::new(&header, bytes, body.runs, memory))
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! [`Direct`]: large aligned writes past the page cache.
 //!
 //! A log writes bytes that it will soon read from its own memory or not for a long time. Through the page cache each of them
-//! is copied into a page that the kernel has to find first; past it, the copy goes into one buffer that stays hot. Small and
-//! unaligned writes, and file systems that refuse, take the ordinary way. Both ways need the same sync.
+//! is copied into a page that the kernel has to find first; past it, none is copied if it lies at a page already, as most
+//! blocks do, and otherwise into one buffer that stays hot. Small and unaligned writes, and file systems that refuse, take
+//! the ordinary way. Both ways need the same sync.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -46,6 +47,11 @@ impl Direct {
             return Ok(false);
         }
         let Some(direct) = self.file.get_or_init(|| reopen(file)) else { return Ok(false) };
+        if let [whole] = parts
+            && whole.as_ptr().align_offset(ALIGN) == 0
+        {
+            return self.write_piece(direct, whole, offset, offset);
+        }
         let mut buffer = PIECES.lock().unwrap_or_else(PoisonError::into_inner);
         let piece = aligned(&mut buffer);
         let (mut filled, mut at) = (0, offset);
@@ -144,6 +150,8 @@ mod tests {
         check(&*file, &[&bytes[7..519]], 8_192 + 2_502_656);
         check(&*file, &[&bytes[..65_536]], 8_192 + 2_502_656 + 512);
         check(&*file, &[&bytes], 4 << 20);
+        let at_a_page = &bytes[bytes.as_ptr().align_offset(ALIGN)..];
+        check(&*file, &[&at_a_page[..2_506_752]], 8_192);
     }
 
     #[test]

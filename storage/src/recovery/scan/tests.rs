@@ -44,7 +44,7 @@ fn block(seq: u32, at: u32, bytes: usize) -> Vec<u8> {
         body_len: body.len() as u32,
         body_crc: body.crc,
     };
-    [&header.encode(Seed::of_salt(9))[..], &body.bytes].concat()
+    [&header.encode(Seed::of_salt(9))[..], body.buffer.as_ref()].concat()
 }
 
 #[test]
