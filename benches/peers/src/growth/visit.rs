@@ -184,7 +184,7 @@ fn backlog(spot: Spot) -> Scene {
 
 fn scene(name: &str, queues: usize, size: usize) -> Scene {
     let (name, mode) = (name.to_owned(), Mode::Batched);
-    Scene { name, queues, groups: 0, consumers: 1, size, mode, by_the_clock: false }
+    Scene { name, queues, groups: 0, consumers: 1, size, mode, at_once: false, alone: false }
 }
 
 /// The memory of one of many; a few say more of what is there only once.
