@@ -29,10 +29,14 @@ const IDLE_FOR: Duration = Duration::from_secs(5);
 const MEASURED_FOR: Duration = Duration::from_millis(50);
 /// What counts as little.
 const IDLE_BYTES_PER_SECOND: u64 = 20_000_000;
-/// Zeros written between two syncs, so that a commit never waits long behind them.
 static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
-/// How long the disk is left to the log between two steps.
+/// Zeros written between two syncs, so that a commit never waits long behind them. Less is not better: each sync of new space
+/// is a commit of the file system, which all others wait for.
+const ZEROS_BYTES: u32 = 1 << 20;
+/// How long the disk is left to the log between two steps that give space back: somebody may want it.
 const PAUSE: Duration = Duration::from_millis(5);
+/// And between two steps of zeros, which nobody waits for.
+const ZEROS_PAUSE: Duration = Duration::from_millis(100);
 
 /// Starts the thread.
 pub(crate) fn spawn(store: Arc<Store>) -> Result<JoinHandle<()>, StorageError> {
@@ -215,7 +219,7 @@ fn measure(
 /// Writes zeros over one spare, so that later syncs need not note where its bytes are.
 fn prewrite(store: &Store) {
     let Some(mut spare) = store.slots.take_unwritten() else { return };
-    let is_needed = || store.slots.wait(Some(PAUSE)) || store.slots.is_stopping();
+    let is_needed = || store.slots.wait(Some(ZEROS_PAUSE)) || store.slots.is_stopping();
     match write_zeros(&spare.segment, is_needed) {
         Ok(is_written) => {
             spare.is_written = is_written;
@@ -234,10 +238,16 @@ fn write_zeros(segment: &Segment, is_needed: impl Fn() -> bool) -> Result<bool, 
         if is_needed() {
             return Ok(false);
         }
-        let len = (ZEROS.len() as u32).min(segment.id.size - at);
-        let zeros = IoSlice::new(&ZEROS[..len as usize]);
-        segment.write_synced("write zeros over", &[zeros], at)?;
-        at += len;
+        let mut left = ZEROS_BYTES.min(segment.id.size - at) as usize;
+        let start = at;
+        let mut parts = Vec::new();
+        while left > 0 {
+            let part = &ZEROS[..left.min(ZEROS.len())];
+            parts.push(IoSlice::new(part));
+            left -= part.len();
+            at += part.len() as u32;
+        }
+        segment.write_synced("write zeros over", &parts, start)?;
     }
     Ok(true)
 }

@@ -61,19 +61,17 @@ async fn steps<P: Peer>(
     sample.resident_mb = mb(server.tree().usage().resident_bytes);
     server.kill();
 
-    let begun = Instant::now();
-    let (server, _) = visit::start(peer, dir).await?;
-    let (consumer, taken) = first(peer, scene, &server).await?;
-    sample.first_delivery_after_kill_s = Some(begun.elapsed().as_secs_f64());
+    let (server, took) = visit::start(peer, dir).await?;
+    let (consumer, taken, then) = first(peer, scene, &server).await?;
+    sample.first_delivery_after_kill_s = Some((took + then).as_secs_f64());
     consumer.close().await?;
     server.stop()?;
 
-    let begun = Instant::now();
-    let (server, _) = visit::start(peer, dir).await?;
+    let (server, took) = visit::start(peer, dir).await?;
     let counters = Counters::new();
     let from = Moment::now(&server, &counters);
-    let (consumer, again) = first(peer, scene, &server).await?;
-    sample.first_delivery_after_stop_s = Some(begun.elapsed().as_secs_f64());
+    let (consumer, again, then) = first(peer, scene, &server).await?;
+    sample.first_delivery_after_stop_s = Some((took + then).as_secs_f64());
     counters.received.fetch_add(again, Relaxed);
     let last = drain(consumer, &counters, stored - taken, &server).await?;
     let resident = sample.resident_mb;
@@ -98,9 +96,14 @@ async fn fill<P: Peer>(peer: &P, scene: &Scene, time: Duration) -> Result<u64> {
     Ok(counters.confirmed.load(Relaxed))
 }
 
-/// A consumer that has got and acked its first messages, and how many.
-async fn first<P: Peer>(peer: &P, scene: &Scene, _server: &Server) -> Result<(P::Consumer, u64)> {
-    let deadline = Instant::now() + FIRST_MAX;
+/// A consumer that has got and acked its first messages, how many, and after how long.
+async fn first<P: Peer>(
+    peer: &P,
+    scene: &Scene,
+    _server: &Server,
+) -> Result<(P::Consumer, u64, Duration)> {
+    let begun = Instant::now();
+    let deadline = begun + FIRST_MAX;
     let mut stamps = Vec::new();
     loop {
         // A queue may come up later than the broker that holds it.
@@ -112,7 +115,9 @@ async fn first<P: Peer>(peer: &P, scene: &Scene, _server: &Server) -> Result<(P:
         };
         let left = deadline.saturating_duration_since(Instant::now());
         match tokio::time::timeout(left, attempt).await {
-            Ok(Ok(consumer)) => return Ok((consumer, stamps.len() as u64)),
+            Ok(Ok(consumer)) => {
+                return Ok((consumer, stamps.len() as u64, begun.elapsed()));
+            }
             Ok(Err(error)) if Instant::now() > deadline => return Err(error),
             Ok(Err(_not_yet)) => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(late) => return Err(late).context("no message came after the restart"),

@@ -144,12 +144,12 @@ fn failed_spare_ends_writing_unless_the_disk_is_full() {
 #[test]
 fn zeros_are_written_over_a_spare_in_steps_and_leave_its_header() {
     let disk = SimDisk::memory();
-    let large = Options { segment_bytes: 616 << 10, segment_bytes_max: 616 << 10, ..options() };
+    let large = Options { segment_bytes: 2_332 << 10, segment_bytes_max: 2_332 << 10, ..options() };
     let opened = open_with(&disk, large);
     let spare = opened.keeper.store().slots.take(0, Room::KeepReserve).unwrap();
     let path = spare.segment.path.as_path();
     let header = disk.bytes(path).unwrap()[..4_096].to_vec();
-    let garbage = vec![0xFF; (616 << 10) - 4_096];
+    let garbage = vec![0xFF; (2_332 << 10) - 4_096];
     disk.overwrite(path, &garbage, 4_096).unwrap();
     assert!(!write_zeros(&spare.segment, || true).unwrap());
     assert_eq!(disk.bytes(path).unwrap()[4_096..], garbage, "there is something else to do");
@@ -160,7 +160,7 @@ fn zeros_are_written_over_a_spare_in_steps_and_leave_its_header() {
     };
     assert!(write_zeros(&spare.segment, count).unwrap());
     let bytes = disk.bytes(path).unwrap();
-    assert_eq!((steps.get(), bytes.len()), (3, 616 << 10));
+    assert_eq!((steps.get(), bytes.len()), (3, 2_332 << 10));
     assert_eq!(bytes[..4_096], header);
     assert!(bytes[4_096..].iter().all(|byte| *byte == 0));
 }
