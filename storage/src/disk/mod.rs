@@ -102,6 +102,9 @@ pub trait DiskFile: Debug + Send + Sync {
     /// may never get there, although the sync succeeds: ext4 does so in allocated space that was never written.
     fn forget(&self) {}
 
+    /// Tells that these bytes will be read soon, so that the disk has more to do than one read at a time.
+    fn expect(&self, _range: Range<u64>) {}
+
     /// The size in bytes.
     fn len(&self) -> io::Result<u64>;
 

@@ -167,6 +167,12 @@ impl DiskFile for RealFile {
         rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed).ok();
     }
 
+    fn expect(&self, range: Range<u64>) {
+        let len = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
+        // A hint: what was not read ahead is read later.
+        rustix::fs::fadvise(&self.file, range.start, len, rustix::fs::Advice::WillNeed).ok();
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

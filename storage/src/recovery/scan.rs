@@ -12,9 +12,11 @@ use crate::lsn::Lsn;
 use crate::mutant::mutant;
 use crate::segment::{SEGMENT_HEADER_BYTES, Segment, read_full};
 
-/// Bytes read at a time.
-/// Several of the largest usual blocks, so that few are read twice at the seams.
+/// Bytes read at a time: several of the largest usual blocks, so that few are read twice at the seams.
 const CHUNK_BYTES: u32 = 4 << 20;
+
+/// What the disk is asked for while a chunk is looked at.
+const AHEAD_BYTES: u64 = 8 << 20;
 
 static ZEROS: [u8; BLOCK_ALIGN as usize] = [0; BLOCK_ALIGN as usize];
 
@@ -171,6 +173,9 @@ impl<'a> Scanner<'a> {
             let wanted = len.max(CHUNK_BYTES).min(self.limit.saturating_sub(at)).max(len);
             // Gives the buffer back before the next is taken, so that the same one is used again.
             self.chunk = Bytes::new();
+            let ahead = u64::from(at) + u64::from(wanted);
+            let until = (ahead + AHEAD_BYTES).min(u64::from(self.limit));
+            self.segment.file.expect(ahead..until);
             self.chunk = read_chunk(self.segment, at, wanted)?;
             self.chunk_at = at;
         }
