@@ -5,6 +5,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -168,9 +169,10 @@ impl DiskFile for RealFile {
     }
 
     fn expect(&self, range: Range<u64>) {
-        let len = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
+        // Of no bytes the system would understand: all that follow.
+        let Some(len) = NonZeroU64::new(range.end.saturating_sub(range.start)) else { return };
         // A hint: what was not read ahead is read later.
-        rustix::fs::fadvise(&self.file, range.start, len, rustix::fs::Advice::WillNeed).ok();
+        rustix::fs::fadvise(&self.file, range.start, Some(len), rustix::fs::Advice::WillNeed).ok();
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -25,6 +25,8 @@ pub(crate) fn options() -> Options {
         footer_cache_bytes: 16 * 1024,
         block_bytes_max: 8 * 1024,
         checkpoint_log_bytes: 64 * 1024,
+        // Less than a segment: files are cut in the middle before they go.
+        give_back_bytes: 10 * 1024,
         background: false,
         prewrite: false,
         seed: Some(7),
