@@ -69,7 +69,7 @@ impl ClientBuilder {
 
     /// Waits between reconnects; jitter is always added. The default is 50 ms to 5 s.
     pub fn reconnect(mut self, backoff: Backoff) -> Self {
-        self.backoff = backoff.jitter();
+        self.backoff = if backoff.jitter_percent == 0 { backoff.jitter() } else { backoff };
         self
     }
 

@@ -21,9 +21,14 @@ async fn declare(place: &Place, request: Request) -> Result<Declared, DeclareErr
     }
 }
 
-fn set_retry(settings: &mut Settings, Backoff { min, max, .. }: Backoff) {
+fn set_retry(
+    settings: &mut Settings,
+    Backoff { min, max, factor_percent, jitter_percent }: Backoff,
+) {
     settings.retry_min_ms = Some(whole_ms_u32(min));
     settings.retry_max_ms = Some(whole_ms_u32(max));
+    settings.retry_factor_percent = Some(factor_percent);
+    settings.retry_jitter_percent = Some(jitter_percent);
 }
 
 /// Creates or changes a queue; see [`Queue::declare`](crate::Queue::declare).

@@ -54,6 +54,10 @@ pub struct Settings {
     pub retry_min: Option<Duration>,
     /// Longest delay before a retry.
     pub retry_max: Option<Duration>,
+    /// How the delay grows from one attempt to the next, in percent; 200 doubles it.
+    pub retry_factor_percent: Option<u32>,
+    /// How much earlier a retry may come, in percent of its delay.
+    pub retry_jitter_percent: Option<u32>,
     /// Topics: messages older than this may be deleted.
     pub retain_for: Option<Duration>,
     /// Topics: the oldest messages beyond this many bytes may be deleted.
@@ -70,6 +74,8 @@ impl From<WireSettings> for Settings {
             lease: wire.lease_ms.map(short),
             retry_min: wire.retry_min_ms.map(short),
             retry_max: wire.retry_max_ms.map(short),
+            retry_factor_percent: wire.retry_factor_percent,
+            retry_jitter_percent: wire.retry_jitter_percent,
             retain_for: wire.retain_ms.filter(|ms| *ms != 0).map(Duration::from_millis),
             retain_bytes: wire.retain_bytes.filter(|bytes| *bytes != 0),
             max_messages: wire.max_messages.filter(|messages| *messages != 0),

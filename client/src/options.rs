@@ -19,7 +19,8 @@ use posthaste_protocol::response::Declared as WireDeclared;
 pub struct Backoff {
     pub(crate) min: Duration,
     pub(crate) max: Duration,
-    pub(crate) jitter: bool,
+    pub(crate) factor_percent: u32,
+    pub(crate) jitter_percent: u32,
 }
 
 impl Backoff {
@@ -27,33 +28,52 @@ impl Backoff {
     #[must_use]
     pub fn exponential(range: RangeInclusive<Duration>) -> Self {
         let (min, max) = range.into_inner();
-        Self { min: min.min(max), max: max.max(min), jitter: false }
+        let (min, max) = (min.min(max), max.max(min));
+        Self { min, max, factor_percent: 200, jitter_percent: 0 }
     }
 
     /// Always the same.
     #[must_use]
     pub fn fixed(delay: Duration) -> Self {
-        Self { min: delay, max: delay, jitter: false }
+        Self { min: delay, max: delay, factor_percent: 100, jitter_percent: 0 }
+    }
+
+    /// Grows by this much from one attempt to the next, in percent, instead of doubling: 150 is half as much again.
+    /// A broker takes 100 (always the shortest) to 1,000.
+    #[must_use]
+    pub fn factor_percent(mut self, percent: u32) -> Self {
+        self.factor_percent = percent;
+        self
     }
 
     /// Spreads each wait over its second half, so that many clients do not come back at once.
     /// Reconnects always do.
     #[must_use]
-    pub fn jitter(mut self) -> Self {
-        self.jitter = true;
+    pub fn jitter(self) -> Self {
+        self.jitter_percent(50)
+    }
+
+    /// Spreads each wait over its last part, of this many percent; 100 at most.
+    #[must_use]
+    pub fn jitter_percent(mut self, percent: u32) -> Self {
+        self.jitter_percent = percent;
         self
     }
 
     /// The wait before try `attempt` (from 1); `roll` is a random number.
     pub(crate) fn delay(&self, attempt: u32, roll: u64) -> Duration {
-        let doubled = 2u32.saturating_pow(attempt.saturating_sub(1));
-        let whole = self.min.saturating_mul(doubled).min(self.max);
-        if !self.jitter {
-            return whole;
+        let mut whole = self.min;
+        for _ in 1..attempt {
+            let grown = whole.saturating_mul(self.factor_percent) / 100;
+            if whole >= self.max || grown == whole {
+                break;
+            }
+            whole = grown;
         }
-        let half = whole / 2;
-        let spread = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
-        half + Duration::from_nanos(roll % spread)
+        let whole = whole.min(self.max);
+        let cut = (whole / 100).saturating_mul(self.jitter_percent.min(100));
+        let spread = u64::try_from(cut.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        whole - cut + Duration::from_nanos(roll % spread)
     }
 }
 

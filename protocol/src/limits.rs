@@ -77,6 +77,12 @@ pub const LEASE_MS_MAX: u32 = 86_400_000;
 pub const ATTEMPTS_MAX: u32 = 1_000_000;
 /// Longest backoff between attempts: a week.
 pub const RETRY_MS_MAX: u32 = 604_800_000;
+/// Least growth of the delay from one attempt to the next, in percent: none.
+pub const RETRY_FACTOR_PERCENT_MIN: u32 = 100;
+/// Most growth of the delay from one attempt to the next, in percent: tenfold.
+pub const RETRY_FACTOR_PERCENT_MAX: u32 = 1_000;
+/// Most that a delay before a retry may be cut by at random, in percent: all of it.
+pub const RETRY_JITTER_PERCENT_MAX: u32 = 100;
 /// Longest delay that a single retry may ask for: a year.
 pub const DELAY_MS_MAX: u64 = 31_536_000_000;
 

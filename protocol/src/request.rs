@@ -59,6 +59,11 @@ pub struct Settings {
     pub retain_bytes: Option<u64>,
     /// Queues only: publishes beyond this many unsettled messages are refused. 0 = no limit.
     pub max_messages: Option<u64>,
+    /// Growth of the delay from one plain retry to the next, in percent; 100..=1_000. 100 keeps it as it is, 200
+    /// doubles it.
+    pub retry_factor_percent: Option<u32>,
+    /// A plain retry comes up to this much earlier than its delay says, in percent of it; 0..=100.
+    pub retry_jitter_percent: Option<u32>,
 }
 
 /// Where a reader or a new group starts.

@@ -3,7 +3,7 @@
 
 use crate::output::Cell;
 use crate::shown;
-use crate::values;
+use crate::values::{self, Retry};
 use clap::Args;
 use posthaste::{Backoff, Settings};
 use serde_json::{Value, json};
@@ -18,14 +18,18 @@ pub(crate) struct Delivery {
     /// How long a consumer may hold a message without a sign of life.
     #[arg(long, value_name = "DURATION", value_parser = values::nonzero_duration)]
     pub(crate) lease: Option<Duration>,
-    /// Shortest and longest delay before a retry, as in 1s..10m.
-    #[arg(long, value_name = "MIN..MAX", value_parser = values::duration_range)]
-    pub(crate) retry: Option<(Duration, Duration)>,
+    /// Delays before retries: 1s..10m doubles, 5s stays; add ,factor=1.5 or ,jitter=20%.
+    #[arg(long, value_name = "POLICY", value_parser = values::retry)]
+    pub(crate) retry: Option<Retry>,
 }
 
 impl Delivery {
     pub(crate) fn backoff(&self) -> Option<Backoff> {
-        self.retry.map(|(min, max)| Backoff::exponential(min..=max))
+        self.retry.as_ref().map(|retry| {
+            Backoff::exponential(retry.min..=retry.max)
+                .factor_percent(retry.factor_percent)
+                .jitter_percent(retry.jitter_percent)
+        })
     }
 
     /// As settings, to be compared.
@@ -34,8 +38,11 @@ impl Delivery {
         let mut wanted = Wanted::default();
         wanted.add("max_attempts", self.max_attempts.map(|n| n.to_string()));
         wanted.add("lease", self.lease.map(ms));
-        wanted.add("retry_min", self.retry.map(|(min, _)| ms(min)));
-        wanted.add("retry_max", self.retry.map(|(_, max)| ms(max)));
+        let retry = self.retry.as_ref();
+        wanted.add("retry_min", retry.map(|retry| ms(retry.min)));
+        wanted.add("retry_max", retry.map(|retry| ms(retry.max)));
+        wanted.add("retry_factor", retry.map(|retry| shown_factor(retry.factor_percent)));
+        wanted.add("retry_jitter", retry.map(|retry| shown_jitter(retry.jitter_percent)));
         wanted
     }
 }
@@ -77,6 +84,14 @@ impl Wanted {
 /// How a limit that is not there is shown.
 const NONE: &str = "none";
 
+fn shown_factor(percent: u32) -> String {
+    (f64::from(percent) / 100.0).to_string()
+}
+
+fn shown_jitter(percent: u32) -> String {
+    format!("{percent}%")
+}
+
 /// One setting that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
@@ -107,6 +122,8 @@ pub(crate) fn shown_settings(settings: &Settings) -> Vec<(&'static str, String)>
         ("lease", settings.lease.map(ms)),
         ("retry_min", settings.retry_min.map(ms)),
         ("retry_max", settings.retry_max.map(ms)),
+        ("retry_factor", settings.retry_factor_percent.map(shown_factor)),
+        ("retry_jitter", settings.retry_jitter_percent.map(shown_jitter)),
         ("retain", settings.retain_for.map(ms)),
         ("retain_bytes", settings.retain_bytes.map(|n| n.to_string())),
         ("max_messages", settings.max_messages.map(|n| n.to_string())),
@@ -121,6 +138,8 @@ pub(crate) fn json_settings(settings: &Settings) -> Value {
         "lease_ms": settings.lease.map(millis),
         "retry_min_ms": settings.retry_min.map(millis),
         "retry_max_ms": settings.retry_max.map(millis),
+        "retry_factor_percent": settings.retry_factor_percent,
+        "retry_jitter_percent": settings.retry_jitter_percent,
         "retain_ms": settings.retain_for.map(millis),
         "retain_bytes": settings.retain_bytes,
         "max_messages": settings.max_messages,

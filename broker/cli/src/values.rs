@@ -71,16 +71,53 @@ pub(crate) fn nonzero_duration(text: &str) -> Result<Duration, BadValue> {
     }
 }
 
-/// Reads `min..max`, or one duration for both.
-pub(crate) fn duration_range(text: &str) -> Result<(Duration, Duration), BadValue> {
-    let (min, max) = match text.split_once("..") {
+/// A retry policy: `1s..10m` doubles, `5s` stays; `factor=1.5` and `jitter=20%` may follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Retry {
+    pub(crate) min: Duration,
+    pub(crate) max: Duration,
+    pub(crate) factor_percent: u32,
+    pub(crate) jitter_percent: u32,
+}
+
+/// Reads a retry policy.
+pub(crate) fn retry(text: &str) -> Result<Retry, BadValue> {
+    let mut parts = text.split(',').map(str::trim);
+    let range = parts.next().unwrap_or_default();
+    let (min, max) = match range.split_once("..") {
         Some((min, max)) => (duration(min)?, duration(max)?),
-        None => (duration(text)?, duration(text)?),
+        None => (duration(range)?, duration(range)?),
     };
     if min > max {
         return bad("the first duration must not be longer than the second, as in 1s..10m");
     }
-    Ok((min, max))
+    let factor_percent = if min == max { 100 } else { 200 };
+    let mut retry = Retry { min, max, factor_percent, jitter_percent: 0 };
+    for part in parts {
+        match part.split_once('=') {
+            Some(("factor", factor)) => retry.factor_percent = percent(factor, 100.0)?,
+            Some(("jitter", jitter)) => {
+                let jitter = jitter.strip_suffix('%');
+                let hint = "write the jitter in percent, as in jitter=20%";
+                retry.jitter_percent = jitter.map_or_else(|| bad(hint), |n| percent(n, 1.0))?;
+            }
+            _ => return bad(format!("\"{part}\" is neither factor=N nor jitter=N%")),
+        }
+    }
+    if !(100..=1_000).contains(&retry.factor_percent) {
+        return bad("the factor lies within 1 and 10");
+    }
+    if retry.jitter_percent > 100 {
+        return bad("the jitter is 100% at most");
+    }
+    Ok(retry)
+}
+
+/// A number times so much, rounded, in percent.
+fn percent(text: &str, times: f64) -> Result<u32, BadValue> {
+    let number = split_number(text).filter(|(_, rest)| rest.is_empty());
+    let (number, _) = number.map_or_else(|| bad(format!("\"{text}\" is not a number")), Ok)?;
+    u32::try_from(rounded(number * times)).or_else(|_large| bad("the number is too large"))
 }
 
 /// Factors of sizes. Decimal and binary, as the disk and the memory makers write them.
@@ -236,11 +273,31 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_ordered() {
+    fn a_retry_policy_is_a_range_with_a_factor_and_jitter() {
         let s = Duration::from_secs;
-        assert_eq!(duration_range("1s..10m"), Ok((s(1), s(600))));
-        assert_eq!(duration_range("5s"), Ok((s(5), s(5))));
-        assert!(duration_range("10m..1s").is_err());
+        let policy = |min, max, factor_percent, jitter_percent| {
+            Ok(Retry { min: s(min), max: s(max), factor_percent, jitter_percent })
+        };
+        assert_eq!(retry("1s..10m"), policy(1, 600, 200, 0));
+        assert_eq!(retry("5s"), policy(5, 5, 100, 0));
+        assert_eq!(retry("1s..10m,factor=1.5,jitter=20%"), policy(1, 600, 150, 20));
+        assert_eq!(retry("1s..10m, jitter=100%"), policy(1, 600, 200, 100));
+        for wrong in [
+            "",
+            "10m..1s",
+            "1s..",
+            "1s,factor=0.5",
+            "1s,factor=11",
+            "1s,factor=x",
+            "1s,factor=",
+            "1s,jitter=101%",
+            "1s,jitter=20",
+            "1s,jitter=-1%",
+            "1s,often",
+            "1s,factor=99999999999",
+        ] {
+            assert!(retry(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,10 @@ use super::effects::{Found, GroupId, Refusal};
 use super::group::Rules;
 use super::stream::Stream;
 use posthaste_protocol::error::ErrorCode;
-use posthaste_protocol::limits::{ATTEMPTS_MAX, LEASE_MS_MAX, LEASE_MS_MIN, RETRY_MS_MAX};
+use posthaste_protocol::limits::{
+    ATTEMPTS_MAX, LEASE_MS_MAX, LEASE_MS_MIN, RETRY_FACTOR_PERCENT_MAX, RETRY_FACTOR_PERCENT_MIN,
+    RETRY_JITTER_PERCENT_MAX, RETRY_MS_MAX,
+};
 use posthaste_protocol::names::{self, GroupName, Name};
 use posthaste_protocol::request::{Kind, Settings};
 
@@ -101,6 +104,8 @@ pub(super) fn merged(old: &Settings, new: &Settings) -> Settings {
         retain_ms: new.retain_ms.or(old.retain_ms),
         retain_bytes: new.retain_bytes.or(old.retain_bytes),
         max_messages: new.max_messages.or(old.max_messages),
+        retry_factor_percent: new.retry_factor_percent.or(old.retry_factor_percent),
+        retry_jitter_percent: new.retry_jitter_percent.or(old.retry_jitter_percent),
     }
 }
 
@@ -136,7 +141,7 @@ pub(super) fn check_group_settings(settings: &Settings) -> Result<(), Refusal> {
     if retain_ms.is_some() || retain_bytes.is_some() || max_messages.is_some() {
         return Err(Refusal::new(
             ErrorCode::Conflict,
-            "a group has max_attempts, lease_ms, retry_min_ms and retry_max_ms only",
+            "retain_ms, retain_bytes and max_messages are not for groups",
         ));
     }
     Ok(())
@@ -160,6 +165,13 @@ fn check_ranges(settings: &Settings) -> Result<(), Refusal> {
         ("lease_ms", settings.lease_ms, LEASE_MS_MIN, LEASE_MS_MAX),
         ("retry_min_ms", settings.retry_min_ms, 0, RETRY_MS_MAX),
         ("retry_max_ms", settings.retry_max_ms, 0, RETRY_MS_MAX),
+        (
+            "retry_factor_percent",
+            settings.retry_factor_percent,
+            RETRY_FACTOR_PERCENT_MIN,
+            RETRY_FACTOR_PERCENT_MAX,
+        ),
+        ("retry_jitter_percent", settings.retry_jitter_percent, 0, RETRY_JITTER_PERCENT_MAX),
     ];
     for (name, value, min, max) in rules {
         if let Some(value) = value

@@ -181,6 +181,21 @@ mod tests {
                 "01 01 01 71 00 00 00 00 00 00 0105 0102",
             ),
             (
+                Command::Declare {
+                    stream: 1,
+                    kind: Kind::Queue,
+                    name: "q".try_into().unwrap(),
+                    settings: Settings {
+                        max_attempts: Some(8),
+                        retry_factor_percent: Some(150),
+                        retry_jitter_percent: Some(20),
+                        ..Settings::default()
+                    },
+                    group: Some(GroupId(2)),
+                },
+                "01 01 01 71 02 8103 08 9601 14 0102",
+            ),
+            (
                 Command::DeclareGroup {
                     group: GroupId(3),
                     stream: 300,

@@ -53,23 +53,34 @@ pub(crate) struct Rules {
     pub(crate) lease_ms: u32,
     pub(crate) retry_min_ms: u32,
     pub(crate) retry_max_ms: u32,
+    pub(crate) retry_factor_percent: u32,
+    pub(crate) retry_jitter_percent: u32,
 }
 
 impl Rules {
     /// What nobody has set.
-    pub(crate) const DEFAULT: Rules =
-        Rules { max_attempts: 8, lease_ms: 30_000, retry_min_ms: 1_000, retry_max_ms: 600_000 };
+    pub(crate) const DEFAULT: Rules = Rules {
+        max_attempts: 8,
+        lease_ms: 30_000,
+        retry_min_ms: 1_000,
+        retry_max_ms: 600_000,
+        retry_factor_percent: 200,
+        retry_jitter_percent: 0,
+    };
 
     /// The group's own settings, else the stream's, else the defaults.
     pub(crate) fn of(group: &Settings, stream: &Settings) -> Rules {
         let pick = |get: fn(&Settings) -> Option<u32>, default: u32| {
             get(group).or_else(|| get(stream)).unwrap_or(default)
         };
+        let default = Rules::DEFAULT;
         Rules {
-            max_attempts: pick(|s| s.max_attempts, Rules::DEFAULT.max_attempts),
-            lease_ms: pick(|s| s.lease_ms, Rules::DEFAULT.lease_ms),
-            retry_min_ms: pick(|s| s.retry_min_ms, Rules::DEFAULT.retry_min_ms),
-            retry_max_ms: pick(|s| s.retry_max_ms, Rules::DEFAULT.retry_max_ms),
+            max_attempts: pick(|s| s.max_attempts, default.max_attempts),
+            lease_ms: pick(|s| s.lease_ms, default.lease_ms),
+            retry_min_ms: pick(|s| s.retry_min_ms, default.retry_min_ms),
+            retry_max_ms: pick(|s| s.retry_max_ms, default.retry_max_ms),
+            retry_factor_percent: pick(|s| s.retry_factor_percent, default.retry_factor_percent),
+            retry_jitter_percent: pick(|s| s.retry_jitter_percent, default.retry_jitter_percent),
         }
     }
 
@@ -80,28 +91,16 @@ impl Rules {
             lease_ms: Some(self.lease_ms),
             retry_min_ms: Some(self.retry_min_ms),
             retry_max_ms: Some(self.retry_max_ms),
+            retry_factor_percent: Some(self.retry_factor_percent),
+            retry_jitter_percent: Some(self.retry_jitter_percent),
             ..Settings::default()
         }
-    }
-
-    /// The delay after this failed attempt (from 1): doubled each time, up to the longest.
-    pub(crate) fn backoff_ms(self, attempt: u32) -> u64 {
-        let doublings = attempt.saturating_sub(1).min(32);
-        let delay = u64::from(self.retry_min_ms) << doublings;
-        delay.min(u64::from(self.retry_max_ms.max(self.retry_min_ms)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn backoff_doubles_up_to_the_longest() {
-        let delays: Vec<u64> =
-            [1, 2, 3, 10, 11, 12, u32::MAX].map(|n| Rules::DEFAULT.backoff_ms(n)).into();
-        assert_eq!(delays, [1_000, 2_000, 4_000, 512_000, 600_000, 600_000, 600_000]);
-    }
 
     #[test]
     fn a_group_overrules_its_topic() {

@@ -28,6 +28,7 @@ mod progress;
 mod query;
 mod ranges;
 mod ready;
+mod retry;
 mod settle;
 mod stream;
 mod timers;

@@ -295,7 +295,18 @@ impl Ends {
             let end = End::Dead { reason: reason.to_owned() };
             return self.end(group, range, Cause::MaxAttempts, end);
         }
-        let delay_ms = delay_ms.unwrap_or_else(|| group.rules.backoff_ms(lease.attempt));
+        match delay_ms {
+            Some(delay_ms) => self.retry_in(group, range, delay_ms, reason),
+            None => {
+                let rules = group.rules;
+                rules.backoffs(range, lease.attempt, |range, delay_ms| {
+                    self.retry_in(group, range, delay_ms, reason);
+                });
+            }
+        }
+    }
+
+    fn retry_in(&mut self, group: &mut Group, range: Range, delay_ms: u64, reason: &str) {
         let due_ms = match delay_ms.min(DELAY_MS_MAX) {
             0 => 0,
             delay_ms => self.now_ms.saturating_add(delay_ms),

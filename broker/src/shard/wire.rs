@@ -9,6 +9,66 @@ use posthaste_protocol::request::{Kind, Settings};
 /// LIMIT: bytes of a reason; more than the wire lets through.
 const REASON_BYTES_MAX: usize = 4_096;
 
+/// How many settings there are; one bit of a mask each, as on the wire.
+const SETTINGS: usize = 9;
+/// Those of them that need no mask.
+const SETTINGS_PLAIN: usize = 7;
+/// Stands where a presence byte would: a mask follows.
+const SETTINGS_MASKED: u8 = 2;
+
+/// All settings, in the order of their bits.
+fn setting_values(settings: &Settings) -> [Option<u64>; SETTINGS] {
+    let Settings {
+        max_attempts,
+        lease_ms,
+        retry_min_ms,
+        retry_max_ms,
+        retain_ms,
+        retain_bytes,
+        max_messages,
+        retry_factor_percent,
+        retry_jitter_percent,
+    } = *settings;
+    [
+        max_attempts.map(u64::from),
+        lease_ms.map(u64::from),
+        retry_min_ms.map(u64::from),
+        retry_max_ms.map(u64::from),
+        retain_ms,
+        retain_bytes,
+        max_messages,
+        retry_factor_percent.map(u64::from),
+        retry_jitter_percent.map(u64::from),
+    ]
+}
+
+/// The same way back; `None`: a value is too large for its setting.
+fn settings_of(values: [Option<u64>; SETTINGS]) -> Option<Settings> {
+    let [
+        max_attempts,
+        lease_ms,
+        retry_min_ms,
+        retry_max_ms,
+        retain_ms,
+        retain_bytes,
+        max_messages,
+        retry_factor_percent,
+        retry_jitter_percent,
+    ] = values;
+    let narrow = |value: Option<u64>| value.map(u32::try_from).transpose().ok();
+    Some(Settings {
+        max_attempts: narrow(max_attempts)?,
+        lease_ms: narrow(lease_ms)?,
+        retry_min_ms: narrow(retry_min_ms)?,
+        retry_max_ms: narrow(retry_max_ms)?,
+        retain_ms,
+        retain_bytes,
+        max_messages,
+        retry_factor_percent: narrow(retry_factor_percent)?,
+        retry_jitter_percent: narrow(retry_jitter_percent)?,
+    })
+}
+
 /// What is wrong, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed {
@@ -143,16 +203,26 @@ impl<'a> Input<'a> {
         if self.bool()? { read(self).map(Some) } else { Ok(None) }
     }
 
+    /// See [`Output::put_settings`].
     pub(crate) fn settings(&mut self) -> Result<Settings, Malformed> {
-        Ok(Settings {
-            max_attempts: self.option(Input::varint32)?,
-            lease_ms: self.option(Input::varint32)?,
-            retry_min_ms: self.option(Input::varint32)?,
-            retry_max_ms: self.option(Input::varint32)?,
-            retain_ms: self.option(Input::varint)?,
-            retain_bytes: self.option(Input::varint)?,
-            max_messages: self.option(Input::varint)?,
-        })
+        let mut values = [None; SETTINGS];
+        if self.bytes.get(self.at) == Some(&SETTINGS_MASKED) {
+            self.u8()?;
+            let mask = self.varint()?;
+            if mask >> SETTINGS != 0 || mask >> SETTINGS_PLAIN == 0 {
+                return Err(self.error("a mask of settings with a bit too many, or too few"));
+            }
+            for (bit, value) in values.iter_mut().enumerate() {
+                if mask >> bit & 1 == 1 {
+                    *value = Some(self.varint()?);
+                }
+            }
+        } else {
+            for value in &mut values[..SETTINGS_PLAIN] {
+                *value = self.option(Input::varint)?;
+            }
+        }
+        settings_of(values).ok_or_else(|| self.error("a number does not fit"))
     }
 
     /// A range, told as its distance from `from` (to either side) and its length.
@@ -231,15 +301,18 @@ pub(crate) trait Output {
         }
     }
 
+    /// Settings: a presence byte and a value each, as long as there are only the first seven. With others: the byte 2,
+    /// a mask of all that follow, and their values in the order of their bits.
     fn put_settings(&mut self, settings: &Settings) {
-        let Settings { max_attempts, lease_ms, retry_min_ms, retry_max_ms, .. } = settings;
-        for value in [max_attempts, lease_ms, retry_min_ms, retry_max_ms] {
-            self.put_option(value.map(u64::from));
+        let values = setting_values(settings);
+        let (plain, others) = values.split_at(SETTINGS_PLAIN);
+        if others.iter().all(Option::is_none) {
+            return plain.iter().for_each(|value| self.put_option(*value));
         }
-        let Settings { retain_ms, retain_bytes, max_messages, .. } = settings;
-        for value in [retain_ms, retain_bytes, max_messages] {
-            self.put_option(*value);
-        }
+        let bits = values.iter().enumerate().map(|(bit, value)| u64::from(value.is_some()) << bit);
+        self.put(&[SETTINGS_MASKED]);
+        self.put_varint(bits.sum());
+        values.iter().flatten().for_each(|value| self.put_varint(*value));
     }
 
     fn put_range(&mut self, from: u64, range: Range) {

@@ -1,10 +1,10 @@
 //! The client against the real broker, inside this process: the words of both sides fit together.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use posthaste::{
-    Bytes, Client, ConnState, Consumer, Declared, Delivery, ErrorKind, Kind, QueueOf, Start,
-    TopicOf,
+    Backoff, Bytes, Client, ConnState, Consumer, Declared, Delivery, ErrorKind, Kind, QueueOf,
+    Start, TopicOf,
 };
 
 async fn memory() -> Client {
@@ -43,6 +43,30 @@ async fn a_message_goes_through_and_comes_once() {
     assert_eq!((stats.ready, stats.leased, stats.settled, stats.consumers), (0, 0, 1, 1));
     client.close().await.unwrap();
     assert!(consumer.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_retry_policy_is_kept_and_delays_retries() {
+    let client = memory().await;
+    let queue = client.queue("q");
+    let delay = Duration::from_millis(40);
+    let retry = Backoff::exponential(delay..=Duration::from_secs(60));
+    queue.declare().retry(retry.factor_percent(300).jitter_percent(50)).await.unwrap();
+    let settings = queue.describe().await.unwrap().settings;
+    assert_eq!((settings.retry_min, settings.retry_max), (Some(delay), Some(1_500 * delay)));
+    assert_eq!(settings.retry_factor_percent, Some(300));
+    assert_eq!(settings.retry_jitter_percent, Some(50));
+    queue.publish(&body("later")).await.unwrap();
+    let mut consumer = queue.consume().await.unwrap();
+    let mut job = take(&mut consumer).await;
+    // Half of 40 ms, half of 120 ms; the clock of the broker counts whole milliseconds.
+    for least in [19, 59] {
+        let begun = Instant::now();
+        job.retry().await.unwrap();
+        job = take(&mut consumer).await;
+        assert!(begun.elapsed() >= Duration::from_millis(least), "{:?}", begun.elapsed());
+    }
+    client.close().await.unwrap();
 }
 
 #[tokio::test]
@@ -195,7 +219,7 @@ async fn a_delayed_message_comes_when_it_is_due() {
     let queue = client.queue("q");
     queue.declare().await.unwrap();
     let delay = Duration::from_millis(300);
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     queue.publish(&body("later")).delay(delay).await.unwrap();
     queue.publish(&body("now")).await.unwrap();
     let mut consumer = queue.consume().await.unwrap();

@@ -4,7 +4,8 @@ use super::{Consume, Credit, DeadAction, Held, Hello, Kind, Outcome, Settings, S
 use crate::error::{DecodeError, ErrorCode};
 use crate::limits::{
     ATTEMPTS_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, LEASE_MS_MAX, LEASE_MS_MIN, LIST_MAX,
-    PEER_BYTES_MAX, REASON_BYTES_MAX, RETRY_MS_MAX,
+    PEER_BYTES_MAX, REASON_BYTES_MAX, RETRY_FACTOR_PERCENT_MAX, RETRY_FACTOR_PERCENT_MIN,
+    RETRY_JITTER_PERCENT_MAX, RETRY_MS_MAX,
 };
 use crate::wire::{Reader, fitting, put_bool, put_name, put_option, put_text};
 use bytes::{BufMut, BytesMut};
@@ -64,38 +65,103 @@ impl Kind {
     }
 }
 
+/// How many settings there are; one bit of the mask each.
+const SETTINGS: usize = 9;
+
+/// The value of a setting, as wide as it travels.
+#[derive(Clone, Copy)]
+enum Value {
+    Narrow(u32),
+    Wide(u64),
+}
+
+/// Reads the settings of a mask, from the lowest bit up.
+struct Masked<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    mask: u32,
+}
+
+impl Masked<'_, '_> {
+    fn is_next(&mut self) -> bool {
+        let is_next = self.mask & 1 == 1;
+        self.mask >>= 1;
+        is_next
+    }
+
+    fn narrow(&mut self) -> Result<Option<u32>, DecodeError> {
+        if self.is_next() { self.reader.u32().map(Some) } else { Ok(None) }
+    }
+
+    fn wide(&mut self) -> Result<Option<u64>, DecodeError> {
+        if self.is_next() { self.reader.u64().map(Some) } else { Ok(None) }
+    }
+}
+
 impl Settings {
+    /// All settings, in the order of their bits in the mask.
+    fn values(&self) -> [Option<Value>; SETTINGS] {
+        let Settings {
+            max_attempts,
+            lease_ms,
+            retry_min_ms,
+            retry_max_ms,
+            retain_ms,
+            retain_bytes,
+            max_messages,
+            retry_factor_percent,
+            retry_jitter_percent,
+        } = *self;
+        [
+            max_attempts.map(Value::Narrow),
+            lease_ms.map(Value::Narrow),
+            retry_min_ms.map(Value::Narrow),
+            retry_max_ms.map(Value::Narrow),
+            retain_ms.map(Value::Wide),
+            retain_bytes.map(Value::Wide),
+            max_messages.map(Value::Wide),
+            retry_factor_percent.map(Value::Narrow),
+            retry_jitter_percent.map(Value::Narrow),
+        ]
+    }
+
+    /// Bytes of settings in a frame.
+    pub(crate) fn meta_bytes(&self) -> usize {
+        let bytes = self.values().into_iter().flatten().map(|value| match value {
+            Value::Narrow(_) => 4,
+            Value::Wide(_) => 8,
+        });
+        4 + bytes.sum::<usize>()
+    }
+
     /// A mask of the settings that follow, and these in order.
     pub(crate) fn encode(&self, out: &mut BytesMut) {
-        let narrow = [self.max_attempts, self.lease_ms, self.retry_min_ms, self.retry_max_ms];
-        let wide = [self.retain_ms, self.retain_bytes, self.max_messages];
-        let present = narrow.iter().map(Option::is_some).chain(wide.iter().map(Option::is_some));
-        let mask = present.zip(0..).fold(0, |mask, (is_set, bit)| mask | u32::from(is_set) << bit);
-        out.put_u32_le(mask);
-        narrow.into_iter().flatten().for_each(|value| out.put_u32_le(value));
-        wide.into_iter().flatten().for_each(|value| out.put_u64_le(value));
+        let values = self.values();
+        let bits = values.iter().zip(0..).map(|(value, bit)| u32::from(value.is_some()) << bit);
+        out.put_u32_le(bits.sum());
+        values.into_iter().flatten().for_each(|value| match value {
+            Value::Narrow(value) => out.put_u32_le(value),
+            Value::Wide(value) => out.put_u64_le(value),
+        });
     }
 
     pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Settings, DecodeError> {
         let before = reader.clone();
         let mask = reader.u32()?;
-        if mask >> 7 != 0 {
+        if mask >> SETTINGS != 0 {
             return Err(before.unsupported("an unknown setting"));
         }
-        let narrow = |reader: &mut Reader<'_>, bit: u32| {
-            if mask >> bit & 1 == 1 { reader.u32().map(Some) } else { Ok(None) }
-        };
-        let wide = |reader: &mut Reader<'_>, bit: u32| {
-            if mask >> bit & 1 == 1 { reader.u64().map(Some) } else { Ok(None) }
-        };
+        // ORDER: fields are read as they are written here, in the order of their bits.
+        let mut fields = Masked { reader, mask };
         Ok(Settings {
-            max_attempts: narrow(reader, 0)?,
-            lease_ms: narrow(reader, 1)?,
-            retry_min_ms: narrow(reader, 2)?,
-            retry_max_ms: narrow(reader, 3)?,
-            retain_ms: wide(reader, 4)?,
-            retain_bytes: wide(reader, 5)?,
-            max_messages: wide(reader, 6)?,
+            max_attempts: fields.narrow()?,
+            lease_ms: fields.narrow()?,
+            retry_min_ms: fields.narrow()?,
+            retry_max_ms: fields.narrow()?,
+            retain_ms: fields.wide()?,
+            retain_bytes: fields.wide()?,
+            max_messages: fields.wide()?,
+            retry_factor_percent: fields.narrow()?,
+            retry_jitter_percent: fields.narrow()?,
         })
     }
 
@@ -120,6 +186,13 @@ impl Settings {
         }
         if !lies(self.retry_min_ms, 0, RETRY_MS_MAX) || !lies(self.retry_max_ms, 0, RETRY_MS_MAX) {
             return Err("the delay before a retry must be a week at most");
+        }
+        let (min, max) = (RETRY_FACTOR_PERCENT_MIN, RETRY_FACTOR_PERCENT_MAX);
+        if !lies(self.retry_factor_percent, min, max) {
+            return Err("the factor of retries must lie within 100 and 1,000 percent");
+        }
+        if !lies(self.retry_jitter_percent, 0, RETRY_JITTER_PERCENT_MAX) {
+            return Err("the jitter of retries must be 100 percent at most");
         }
         match (self.retry_min_ms, self.retry_max_ms) {
             (Some(min), Some(max)) if min > max => {

@@ -55,21 +55,13 @@ impl Declared {
     }
 }
 
-/// Bytes of settings in a frame.
-fn settings_bytes(settings: &Settings) -> usize {
-    let narrow =
-        [settings.max_attempts, settings.lease_ms, settings.retry_min_ms, settings.retry_max_ms];
-    let wide = [settings.retain_ms, settings.retain_bytes, settings.max_messages];
-    4 + 4 * narrow.iter().flatten().count() + 8 * wide.iter().flatten().count()
-}
-
 impl GroupInfo {
     /// A group without name and settings.
     const BYTES_MIN: usize = 1 + 4 + 7 * 8 + 4;
 
     fn meta_bytes(&self) -> usize {
         let name = self.name.as_ref().map_or(0, |name| name.as_str().len());
-        Self::BYTES_MIN - 4 + name + settings_bytes(&self.settings)
+        Self::BYTES_MIN - 4 + name + self.settings.meta_bytes()
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -106,7 +98,7 @@ impl Description {
     pub fn meta_bytes(&self) -> usize {
         let groups = self.groups.iter().map(GroupInfo::meta_bytes).sum::<usize>();
         let head = Self::BYTES_MIN - 1 - 4 + self.name.as_str().len();
-        head + settings_bytes(&self.settings) + groups
+        head + self.settings.meta_bytes() + groups
     }
 
     pub(super) fn encode(&self, out: &mut BytesMut) {

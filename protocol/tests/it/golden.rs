@@ -130,7 +130,12 @@ fn requests() -> Vec<(&'static str, u16, u64, Request)> {
                 topic: name("events"),
                 group: GroupName::try_from("mailer").unwrap(),
                 start: Start::TimeMs(1_700_000_000_000),
-                settings: Settings { retry_min_ms: Some(10), ..Settings::default() },
+                settings: Settings {
+                    retry_min_ms: Some(10),
+                    retry_factor_percent: Some(150),
+                    retry_jitter_percent: Some(20),
+                    ..Settings::default()
+                },
             },
         ),
         ("describe", 0, id + 6, Request::Describe { name: name("orders") }),

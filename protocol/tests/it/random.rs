@@ -105,6 +105,8 @@ impl Random {
             retain_ms: self.option(Random::number),
             retain_bytes: self.option(Random::number),
             max_messages: self.option(Random::number),
+            retry_factor_percent: self.option(|r| r.within(100..1_001) as u32),
+            retry_jitter_percent: self.option(|r| r.within(0..101) as u32),
         }
     }
 

@@ -17,7 +17,7 @@ pub fn run(data: &[u8]) {
         // Behind every duration stands a sum with the clock.
         assert!(std::time::SystemTime::now().checked_add(duration).is_some());
     }
-    if let Ok((min, max)) = values::duration_range(text) {
+    if let Ok(values::Retry { min, max, .. }) = values::retry(text) {
         assert!(min <= max);
     }
     let is_exact = |number: u64| number <= 1 << 53;

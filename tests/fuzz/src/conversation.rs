@@ -247,6 +247,8 @@ fn settings(feed: &mut Feed<'_>) -> Settings {
         max_attempts: number(0).map(|n| 1 + n % 1_000_000),
         lease_ms: number(1).map(|n| 100 + n % 86_000_000),
         max_messages: number(2).map(u64::from),
+        retry_factor_percent: number(3).map(|n| 100 + n % 901),
+        retry_jitter_percent: number(4).map(|n| n % 101),
         ..Settings::default()
     }
 }

@@ -31,6 +31,24 @@ fn set_creates_changes_and_leaves_alone_and_shows_the_difference() {
 }
 
 #[test]
+fn a_retry_policy_is_set_shown_and_replaced_whole() {
+    let server = Server::start();
+    server.ok(&["queue", "set", "orders", "--retry", "2s..5m,factor=1.5,jitter=20%"]);
+    let shown = json(&server.ok(&["queue", "show", "orders", "-o", "json"]));
+    let settings = &shown["settings"];
+    assert_eq!(settings["retry_factor_percent"], 150);
+    assert_eq!(settings["retry_jitter_percent"], 20);
+    assert_eq!(
+        server.ok(&["queue", "set", "orders", "--retry", "2s"]),
+        "updated\tqueue\torders\n\tretry_max: 5m -> 2s\n\tretry_factor: 1.5 -> 1\n\t\
+         retry_jitter: 20% -> 0%\n"
+    );
+    let ran = server.run(&["queue", "set", "orders", "--retry", "1s..10m,factor=11"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("the factor lies within 1 and 10"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_value_out_of_range_is_refused_by_name() {
     let server = Server::start();
     let ran = server.run(&["queue", "set", "orders", "--max-attempts", "0"]);

@@ -110,7 +110,7 @@ impl World {
     }
 
     fn declare_any(&mut self) {
-        let settings = Settings { max_attempts: Some(MAX_ATTEMPTS), ..Settings::default() };
+        let settings = self.any_settings();
         let n = self.random.below(NAMES);
         let (name, kind) = name(n);
         let admitted = self.shard.admit_declare(kind, &name, &settings).expect("valid");
@@ -127,6 +127,20 @@ impl World {
             let admitted =
                 self.shard.admit_declare_group(&name, &group, start, &Settings::default());
             self.append(admitted.expect("valid").command);
+        }
+    }
+
+    fn any_settings(&mut self) -> Settings {
+        let random = &mut self.random;
+        let mut percent = |least: u32, most: u32| {
+            let percent = least + random.below(u64::from(most - least) + 1) as u32;
+            Some(percent).filter(|_| random.one_in(2))
+        };
+        Settings {
+            max_attempts: Some(MAX_ATTEMPTS),
+            retry_factor_percent: percent(100, 1_000),
+            retry_jitter_percent: percent(0, 100),
+            ..Settings::default()
         }
     }
 

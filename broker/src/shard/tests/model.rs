@@ -3,6 +3,7 @@
 use crate::shard::command::{Cause, Command, End};
 use crate::shard::effects::{ConsumerId, GroupId, Range, StreamId};
 use posthaste_protocol::names::Name;
+use posthaste_protocol::request::Settings;
 use std::collections::BTreeMap;
 
 /// One appended or committed entry of the log.
@@ -115,6 +116,7 @@ pub(crate) struct Stream {
     pub(crate) first: u64,
     pub(crate) next: u64,
     pub(crate) delays: BTreeMap<u64, u64>,
+    pub(crate) settings: Settings,
 }
 
 /// All of it.
@@ -178,10 +180,11 @@ impl Model {
     fn apply_command(&mut self, now_ms: u64, command: &Command) {
         match command {
             Command::Started { .. } | Command::OpenProducer { .. } => {}
-            Command::Declare { stream, name, group, .. } => {
-                let name = name.clone();
-                let new = Stream { name, first: 0, next: 0, delays: BTreeMap::new() };
-                self.streams.entry(*stream).or_insert(new);
+            Command::Declare { stream, name, settings, group, .. } => {
+                let (name, settings) = (name.clone(), settings.clone());
+                let (delays, new) = (BTreeMap::new(), settings.clone());
+                let new = Stream { name, first: 0, next: 0, delays, settings: new };
+                self.streams.entry(*stream).or_insert(new).settings = settings;
                 if let Some(group) = group {
                     let new = Group { stream: *stream, ..Group::default() };
                     self.groups.entry(*group).or_insert(new);
@@ -284,6 +287,15 @@ impl Model {
             }
         }
     }
+}
+
+/// The soonest and the latest delay after this failed attempt, when the consumer names none.
+pub(crate) fn backoff_ms(settings: &Settings, attempt: u32) -> (u64, u64) {
+    let factor = f64::from(settings.retry_factor_percent.unwrap_or(200)) / 100.0;
+    let longest = f64::from(settings.retry_max_ms.unwrap_or(600_000));
+    let delay = (1_000.0 * factor.powi(attempt as i32 - 1)).min(longest).round() as u64;
+    let cut = delay * u64::from(settings.retry_jitter_percent.unwrap_or(0)) / 100;
+    (delay - cut, delay)
 }
 
 /// Everything from `to` on is as new, but for delays that are still ahead; dead letters below stay.

@@ -1,7 +1,7 @@
 //! A shard and the naive model side by side, with a log between them: what is admitted is appended,
 //! and applied to both when it commits. After every step they must agree.
 
-use super::model::{Batch, Entry, Fate, Lease, Model, Run, Spot, offsets};
+use super::model::{Batch, Entry, Fate, Lease, Model, Run, Spot, backoff_ms, offsets};
 use super::random::Random;
 use crate::shard::Shard;
 use crate::shard::command::{Cause, Command, End};
@@ -177,7 +177,9 @@ impl World {
 
     pub(crate) fn settle(&mut self, id: ConsumerId, items: &[Settle]) {
         let (mut expected, mut stale) = (Ended::new(), Vec::new());
+        let mut soonest = BTreeMap::new();
         let group_id = self.consumers[&id].group;
+        let settings = self.model.streams[&self.model.groups[&group_id].stream].settings.clone();
         for Settle { held, outcome } in items {
             for offset in held.first..held.first + u64::from(held.count) {
                 let group = self.model.groups.get_mut(&group_id).expect("known");
@@ -205,7 +207,11 @@ impl World {
                         (End::Dead { reason: reason.clone() }, Cause::MaxAttempts)
                     }
                     Outcome::Retry { delay_ms, reason } => {
-                        let delay = delay_ms.unwrap_or(1_000 << (lease.attempt - 1));
+                        let delay = delay_ms.unwrap_or_else(|| {
+                            let (least, most) = backoff_ms(&settings, lease.attempt);
+                            soonest.insert(offset, self.now_ms + least);
+                            most
+                        });
                         let due_ms = if delay == 0 { 0 } else { self.now_ms + delay };
                         (End::Retry { due_ms, reason: reason.clone() }, Cause::Consumer)
                     }
@@ -214,7 +220,19 @@ impl World {
             }
         }
         let result = self.shard.settle(id, items, self.now_ms);
-        assert_eq!(ended(&result.commands, group_id), expected);
+        let mut ends = ended(&result.commands, group_id);
+        for (offset, soonest_ms) in soonest {
+            let (
+                Some((End::Retry { due_ms, .. }, _)),
+                Some((End::Retry { due_ms: latest, .. }, _)),
+            ) = (ends.get_mut(&offset), expected.get(&offset))
+            else {
+                continue;
+            };
+            assert!((soonest_ms..=*latest).contains(due_ms), "{offset} is due at {due_ms}");
+            *due_ms = *latest;
+        }
+        assert_eq!(ends, expected);
         let told = result.stale.iter().flat_map(|h| h.first..h.first + u64::from(h.count));
         assert_eq!(told.collect::<Vec<_>>(), stale);
         self.append(result.commands);

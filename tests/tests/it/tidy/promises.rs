@@ -5,6 +5,7 @@ use super::{check, tree};
 use std::collections::BTreeSet;
 
 const GUARANTEES: &str = "docs/guarantees.md";
+const FEATURES: &str = "docs/features.md";
 const HOSTILE: &str = "docs/hostile.md";
 const HOSTILE_TESTS: &str = "tests/tests/it/hostile/";
 const BYTEWISE: &str = "tests/tests/it/hostile/bytewise.rs";
@@ -129,6 +130,30 @@ fn each_hostile_case_names_tests_that_exist_or_waits_for_its_surface() {
         }
     }
     check("hostile cases and their tests", &offences);
+}
+
+/// A row of a table below the head of the table.
+fn is_row(line: &&str) -> bool {
+    line.starts_with("| ") && !line.starts_with("| feature |") && !line.starts_with("| --- |")
+}
+
+#[test]
+fn each_feature_names_tests_that_exist() {
+    let files = tree::files();
+    let tests = tests(&files);
+    let text = &files.iter().find(|file| file.path == FEATURES).unwrap().text;
+    let mut offences = Vec::new();
+    for row in text.lines().filter(is_row) {
+        let links: Vec<&str> = quoted(row).into_iter().filter(|word| is_test_link(word)).collect();
+        if links.is_empty() {
+            offences.push(format!("{FEATURES} names no test in the row {row}"));
+        }
+        let missing = links.into_iter().filter(|link| !exists(link, &tests));
+        offences.extend(
+            missing.map(|link| format!("{FEATURES} names {link}, and there is no such test")),
+        );
+    }
+    check("features and their tests", &offences);
 }
 
 /// Rows look like `| P1 | ... |`. A row either names a test or stands below the heading "Not yet".

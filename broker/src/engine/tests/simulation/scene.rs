@@ -103,6 +103,8 @@ impl Scene {
             lease_ms: Some(self.lease_ms),
             retry_min_ms: Some(1),
             retry_max_ms: Some(self.retry_max_ms),
+            retry_factor_percent: Some(150),
+            retry_jitter_percent: Some(30),
             max_messages: self.max_messages,
             retain_ms: self.retain_ms,
             ..Settings::default()
