@@ -118,6 +118,10 @@ pub struct GroupInfo {
     pub consumers: u32,
     /// Age of the oldest unsettled message; zero if there is none.
     pub oldest_age: Duration,
+    /// Messages that the group was ever meant to see: ready, leased, delayed, dead and settled ones together.
+    pub published: u64,
+    /// By how many messages that does not hold; 0, unless the broker has lost count.
+    pub unaccounted: u64,
 }
 
 impl From<wire::GroupInfo> for GroupInfo {
@@ -133,6 +137,8 @@ impl From<wire::GroupInfo> for GroupInfo {
             settled: group.settled,
             consumers: group.consumers,
             oldest_age: Duration::from_millis(group.oldest_ms),
+            published: group.published,
+            unaccounted: group.unaccounted,
         }
     }
 }

@@ -68,6 +68,10 @@ pub struct GroupInfo {
     pub consumers: u32,
     /// Age of the oldest unsettled message, in milliseconds; 0 if none.
     pub oldest_ms: u64,
+    /// Messages that the group was ever meant to see: ready, leased, delayed, dead and settled ones together.
+    pub published: u64,
+    /// By how many messages that does not hold; 0, unless the broker has lost count.
+    pub unaccounted: u64,
 }
 
 /// A queue or topic, described.

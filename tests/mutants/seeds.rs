@@ -312,6 +312,16 @@ pub(crate) const SEEDS: &[Seed] = &[
         ],
     },
     Seed {
+        name: "woken-message-forgotten",
+        promise: "P24",
+        bug: "loses sight of a delayed message when its time has come",
+        tests: &[
+            "broker::shard::tests::audit::a_message_that_is_nowhere_shows_as_a_difference",
+            HISTORIES,
+            SIMULATION,
+        ],
+    },
+    Seed {
         name: "loss-in-silence",
         promise: "P12",
         bug: "settles what cannot be read, instead of telling it among the dead letters",

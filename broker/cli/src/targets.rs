@@ -21,6 +21,8 @@ pub(crate) fn group_json(group: &GroupInfo) -> Value {
         "delayed": group.delayed,
         "dead": group.dead,
         "settled": group.settled,
+        "published": group.published,
+        "unaccounted": group.unaccounted,
         "consumers": group.consumers,
         "oldest_ms": millis(group.oldest_age),
         "settings": json_settings(&group.settings),
@@ -58,6 +60,8 @@ pub(crate) fn facts(target: &Description) -> Vec<Vec<Cell>> {
         rows.push(fact("delayed", Cell::count(group.delayed)));
         rows.push(fact("dead", Cell::count(group.dead)));
         rows.push(fact("settled", Cell::count(group.settled)));
+        rows.push(fact("published", Cell::count(group.published)));
+        rows.push(fact("unaccounted", Cell::count(group.unaccounted)));
         rows.push(fact("consumers", Cell::count(u64::from(group.consumers))));
         rows.push(fact("oldest", Cell::duration(group.oldest_age)));
     } else {

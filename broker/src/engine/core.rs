@@ -22,6 +22,8 @@ use std::sync::Arc;
 const SPACE_CHECK_MS: u64 = 100;
 /// How long a group rests after a read failed for another reason than damage.
 const READ_RETRY_MS: u64 = 1_000;
+/// LIMIT: ranges of messages that a tick counts for the audit.
+const AUDIT_RANGES: usize = 16_384;
 
 /// One client, as the engine sees it.
 #[derive(Debug)]
@@ -297,7 +299,19 @@ impl Core {
 
     /// Hands the counters to the metrics facade.
     pub(crate) fn publish_metrics(&self, handles: &Handles, now: Now) {
-        handles.publish(&self.counters, &self.stats(now));
+        handles.publish(&self.counters, &self.stats(now), self.shard.unaccounted_in_all());
+    }
+
+    /// Counts the messages of some groups; the next call goes on with the others.
+    pub(crate) fn audit(&mut self) {
+        for (group, unaccounted) in self.shard.audit(AUDIT_RANGES) {
+            let place = self.shard.place_name(group).unwrap_or_default();
+            if unaccounted > 0 {
+                tracing::error!(place, unaccounted, "the counts of messages do not add up");
+            } else {
+                tracing::info!(place, "the counts of messages add up again");
+            }
+        }
     }
 
     pub(crate) fn take_reads(&mut self) -> Vec<ReadJob> {

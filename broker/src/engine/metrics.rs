@@ -38,7 +38,7 @@ impl Counters {
 #[derive(Clone)]
 pub(crate) struct Handles {
     counters: [Counter; 12],
-    gauges: [Gauge; 5],
+    gauges: [Gauge; 6],
 }
 
 impl std::fmt::Debug for Handles {
@@ -73,12 +73,13 @@ impl Handles {
                 gauge!("posthaste_storage_bytes", "kind" => "log"),
                 gauge!("posthaste_storage_free_bytes"),
                 gauge!("posthaste_uptime_seconds"),
+                gauge!("posthaste_messages_unaccounted"),
             ],
         }
     }
 
     /// Publishes the present values.
-    pub(crate) fn publish(&self, counters: &Counters, stats: &Stats) {
+    pub(crate) fn publish(&self, counters: &Counters, stats: &Stats, unaccounted: u64) {
         let totals = &counters.totals;
         let values = [
             counters.confirmed,
@@ -104,6 +105,7 @@ impl Handles {
             stats.log_bytes as f64,
             stats.free_bytes as f64,
             stats.uptime_ms as f64 / 1_000.0,
+            unaccounted as f64,
         ];
         for (gauge, value) in self.gauges.iter().zip(values) {
             gauge.set(value);

@@ -237,6 +237,7 @@ impl Driver {
         self.look_for_stalls(now);
         self.core.retain(&self.keeper, now);
         self.checkpoint_if_due(now);
+        self.core.audit();
         if let Some(handles) = &self.handles {
             self.core.publish_metrics(handles, now);
         }

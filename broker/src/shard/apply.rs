@@ -92,7 +92,7 @@ impl Shard {
         let mut floor = stream.first_offset;
         for group in stream.group_ids() {
             let Some(group) = self.groups.get_mut(&group) else { continue };
-            group.progress.next = end;
+            group.progress.extend(lost.count(), u64::from(records));
             if lost.first < lost.end {
                 let reason = Arc::from("data loss: the stored message is gone");
                 group.progress.bury(lost, false, now_ms, &reason);

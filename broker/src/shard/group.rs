@@ -30,7 +30,7 @@ impl Group {
     }
 
     /// What a person or program may know; only committed state.
-    pub(crate) fn info(&self, oldest_ms: u64) -> GroupInfo {
+    pub(crate) fn info(&self, oldest_ms: u64, unaccounted: u64) -> GroupInfo {
         GroupInfo {
             name: self.name.clone(),
             settings: self.rules.settings(),
@@ -39,9 +39,11 @@ impl Group {
             leased: self.live.leased(),
             delayed: self.live.delays.count(),
             dead: self.progress.dead.count(),
-            settled: self.progress.settled(),
+            settled: self.progress.ledger.settled,
             consumers: u32::try_from(self.live.consumers.len()).unwrap_or(u32::MAX),
             oldest_ms,
+            published: self.progress.ledger.published,
+            unaccounted,
         }
     }
 }

@@ -13,6 +13,7 @@
 mod admit;
 mod aging;
 mod apply;
+mod audit;
 mod catalog;
 mod checkpoint;
 mod codec;
@@ -38,6 +39,7 @@ mod wire;
 mod tests;
 
 use aging::Aging;
+use audit::Audit;
 use dedup::Producers;
 use effects::{ConsumerId, GroupId, Range, StreamId};
 use group::Group;
@@ -71,6 +73,7 @@ pub struct Shard {
     /// No delayed message of a group is due before its time here.
     dues: Timers<GroupId>,
     overlay: Overlay,
+    audit: Audit,
     /// What a clean stop left; void as soon as anything is applied.
     clean_stop: Option<CleanStop>,
     incarnation: u32,

@@ -27,6 +27,18 @@ pub(crate) struct Progress {
     pub(crate) charges: RangeMap<Charge>,
     /// Dead letters.
     pub(crate) dead: RangeMap<Dead>,
+    /// Counted as it happens, and not derived from the ranges: what went in, and what came out.
+    pub(crate) ledger: Ledger,
+}
+
+/// What the group has been given and what it has done with it, counted message by message. The ranges have to say the
+/// same: see [`Shard::audit`](super::Shard::audit).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    /// Messages that the group was ever meant to see.
+    pub(crate) published: u64,
+    /// Those of them that are neither open nor dead.
+    pub(crate) settled: u64,
 }
 
 /// What an open message carries along.
@@ -52,7 +64,14 @@ pub(crate) struct Dead {
 impl Progress {
     /// Progress of a group that has seen nothing of `start..next`.
     pub(crate) fn new(start: u64, next: u64) -> Progress {
-        Progress { start, floor: start, next, ..Progress::default() }
+        let ledger = Ledger { published: next - start, settled: 0 };
+        Progress { start, floor: start, next, ledger, ..Progress::default() }
+    }
+
+    /// Messages were published: so many, behind a gap if this many before them are gone.
+    pub(crate) fn extend(&mut self, gone: u64, published: u64) {
+        self.next += gone + published;
+        self.ledger.published += gone + published;
     }
 
     /// Messages neither settled nor dead.
@@ -60,9 +79,10 @@ impl Progress {
         self.next - self.floor - self.closed.count()
     }
 
-    /// Messages settled since the start: all that are neither open nor dead.
-    pub(crate) fn settled(&self) -> u64 {
-        (self.next - self.start).saturating_sub(self.open() + self.dead.count())
+    /// The ledger that follows from the ranges.
+    pub(crate) fn derived(&self) -> Ledger {
+        let published = self.next - self.start;
+        Ledger { published, settled: published.saturating_sub(self.open() + self.dead.count()) }
     }
 
     /// The first offset whose record is still needed by this group.
@@ -85,6 +105,12 @@ impl Progress {
 
     /// Settles open messages.
     pub(crate) fn close(&mut self, open: Range) {
+        self.ledger.settled += open.count();
+        self.end(open);
+    }
+
+    /// Open messages are not open any more.
+    fn end(&mut self, open: Range) {
         self.charges.remove(open);
         if open.first == self.floor {
             self.floor = open.end;
@@ -111,7 +137,14 @@ impl Progress {
         if at < open.end {
             bury(Range { first: at, end: open.end }, 0);
         }
-        self.close(open);
+        self.end(open);
+    }
+
+    /// Forgets dead letters. Says how many.
+    pub(crate) fn drop_dead(&mut self, range: Range) -> u64 {
+        let dropped = self.dead.remove(range);
+        self.ledger.settled += dropped;
+        dropped
     }
 
     /// Charges open messages with one more attempt. Shows each part with its new charge.
@@ -162,6 +195,7 @@ impl Progress {
             self.floor = before;
             self.absorb();
         }
+        self.ledger.settled += ended;
         ended
     }
 
@@ -173,6 +207,7 @@ impl Progress {
         self.dead.remove(Range { first: to, end: u64::MAX });
         self.start = self.start.min(to);
         self.floor = to;
+        self.ledger = self.derived();
     }
 
     /// Keeps `closed` from touching the floor.
@@ -229,7 +264,7 @@ mod tests {
         progress.close(range(2, 4));
         assert_eq!((progress.floor, progress.open()), (0, 8));
         progress.close(range(0, 2));
-        assert_eq!((progress.floor, progress.open(), progress.settled()), (4, 6, 4));
+        assert_eq!((progress.floor, progress.open(), progress.ledger.settled), (4, 6, 4));
         assert_eq!(progress.closed.ranges(), 0);
         assert_eq!(progress.check(), Ok(()));
     }
@@ -242,7 +277,7 @@ mod tests {
         progress.revive(range(1, 2));
         assert_eq!((progress.floor, progress.open(), progress.dead.count()), (1, 8, 2));
         progress.close(range(1, 2));
-        assert_eq!((progress.floor, progress.open(), progress.settled()), (3, 7, 1));
+        assert_eq!((progress.floor, progress.open(), progress.ledger.settled), (3, 7, 1));
         assert_eq!(progress.check(), Ok(()));
     }
 

@@ -71,13 +71,25 @@ impl Shard {
     fn group_info(&self, stream: &Stream, id: GroupId, now_ms: u64) -> Option<GroupInfo> {
         let group = self.groups.get(&id)?;
         let oldest = stream.times.at(group.progress.floor).filter(|_| group.progress.open() > 0);
-        Some(group.info(oldest.map_or(0, |time_ms| now_ms.saturating_sub(time_ms))))
+        let oldest_ms = oldest.map_or(0, |time_ms| now_ms.saturating_sub(time_ms));
+        Some(group.info(oldest_ms, self.unaccounted_now(group)))
     }
 
     /// How many groups get what is published to a stream.
     #[must_use]
     pub fn group_count(&self, stream: StreamId) -> usize {
         self.streams.get(&stream).map_or(0, |stream| stream.group_ids().count())
+    }
+
+    /// A group in words, for the log: `jobs`, or `events/billing`.
+    #[must_use]
+    pub fn place_name(&self, group: GroupId) -> Option<String> {
+        let group = self.groups.get(&group)?;
+        let stream = self.streams.get(&group.stream)?.name.as_str();
+        Some(match &group.name {
+            Some(name) => format!("{stream}/{}", name.as_str()),
+            None => stream.to_owned(),
+        })
     }
 
     /// The name of a stream: the seed of its batches' checksums.

@@ -14,6 +14,7 @@ use super::effects::{ConsumerId, Range};
 use super::progress::{Charge, Progress};
 use super::ranges::{RangeMap, RangeSet};
 use super::timers::Delays;
+use posthaste_protocol::mutant;
 use std::collections::{BTreeSet, VecDeque};
 
 /// The live half of a group.
@@ -47,6 +48,8 @@ pub(crate) struct Live {
     pub(crate) seeks: u32,
     /// The time at which the group's delays are looked at next.
     pub(crate) alarm_ms: Option<u64>,
+    /// What the last audit of the group could not find, or found too much; 0 as it should be.
+    pub(crate) unaccounted: u64,
 }
 
 /// How a ready message is delivered.
@@ -115,6 +118,9 @@ impl Live {
     /// Delayed messages whose time has come become ready.
     pub(crate) fn wake(&mut self, progress: &Progress, now_ms: u64) {
         while let Some(range) = self.delays.pop_due(now_ms) {
+            if mutant("woken-message-forgotten") {
+                continue;
+            }
             for (part, charge) in progress.charges.parts(range) {
                 self.ready_again(part, charge.attempts, false);
             }

@@ -119,6 +119,11 @@ impl<'a> Input<'a> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
+    /// The next number, left where it is.
+    pub(crate) fn peek_u16(&self) -> Option<u16> {
+        self.bytes.get(self.at..)?.first_chunk().map(|bytes| u16::from_le_bytes(*bytes))
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
         Ok(u32::from_le_bytes(self.array()?))
     }

@@ -57,7 +57,7 @@ impl Declared {
 
 impl GroupInfo {
     /// A group without name and settings.
-    const BYTES_MIN: usize = 1 + 4 + 7 * 8 + 4;
+    const BYTES_MIN: usize = 1 + 4 + 9 * 8 + 4;
 
     fn meta_bytes(&self) -> usize {
         let name = self.name.as_ref().map_or(0, |name| name.as_str().len());
@@ -70,7 +70,8 @@ impl GroupInfo {
         let counts = [self.floor, self.ready, self.leased, self.delayed, self.dead, self.settled];
         counts.into_iter().for_each(|count| out.put_u64_le(count));
         out.put_u32_le(self.consumers);
-        out.put_u64_le(self.oldest_ms);
+        let counts = [self.oldest_ms, self.published, self.unaccounted];
+        counts.into_iter().for_each(|count| out.put_u64_le(count));
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<GroupInfo, DecodeError> {
@@ -85,6 +86,8 @@ impl GroupInfo {
             settled: reader.u64()?,
             consumers: reader.u32()?,
             oldest_ms: reader.u64()?,
+            published: reader.u64()?,
+            unaccounted: reader.u64()?,
         })
     }
 }

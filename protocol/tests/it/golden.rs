@@ -217,6 +217,8 @@ fn description() -> Description {
             settled: 95,
             consumers: 1,
             oldest_ms: 250,
+            published: 105,
+            unaccounted: 0,
         }],
     }
 }

@@ -264,6 +264,8 @@ impl Random {
             settled: self.number(),
             consumers: self.number32(),
             oldest_ms: self.number(),
+            published: self.number(),
+            unaccounted: self.number(),
         }
     }
 

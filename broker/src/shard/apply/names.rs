@@ -159,6 +159,7 @@ impl Shard {
     fn remove_group(&mut self, id: GroupId, effects: &mut Effects) {
         let Some(group) = self.groups.remove(&id) else { return };
         self.dues.set(id, None);
+        self.forget_audit(&group);
         for consumer in group.live.consumers {
             self.remove_consumer(consumer);
             effects.list.push(Effect::ConsumerGone { consumer });

@@ -134,7 +134,7 @@ impl Shard {
         effects: &mut Effects,
     ) {
         if let Some(group) = self.groups.get_mut(&id) {
-            effects.counts.dropped += group.progress.dead.remove(chosen(offset));
+            effects.counts.dropped += group.progress.drop_dead(chosen(offset));
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Reading a checkpoint. The bytes are checked like any input: what does not fit is refused.
 
-use super::{MAGIC, SECTION_HEADER_BYTES, Section, VERSION, crc};
+use super::{MAGIC, MAGIC_BEFORE, SECTION_HEADER_BYTES, Section, VERSION, crc};
 use crate::shard::aging::{Aging, Jump};
 use crate::shard::dedup::{Producer, Producers, Receipt};
 use crate::shard::effects::{GroupId, Range, StateError};
 use crate::shard::group::{Group, Rules};
-use crate::shard::progress::{Charge, Dead, Progress};
+use crate::shard::progress::{Charge, Dead, Ledger, Progress};
 use crate::shard::ranges::{RangeMap, RangeSet};
 use crate::shard::ready::Live;
 use crate::shard::stream::{NotBefore, Stream, Times};
@@ -22,11 +22,17 @@ impl Shard {
     /// Bytes that are damaged, or that this version does not know.
     pub fn restore(checkpoint: &[u8]) -> Result<Shard, StateError> {
         let mut input = Input::new(checkpoint);
-        if input.take(MAGIC.len())? != MAGIC {
+        let magic = input.take(MAGIC.len())?;
+        let is_old = magic == MAGIC_BEFORE;
+        if magic != MAGIC && !is_old {
             return Err(input.error("these are not the bytes of a shard's state").into());
         }
         let mut shard = Shard::new();
         for section in Section::ALL {
+            let is_here = input.peek_u16() == Some(section as u16);
+            if !section.is_old() && is_old || section.is_optional() && !is_here {
+                continue;
+            }
             let at = checkpoint.len() - input.remaining() + SECTION_HEADER_BYTES;
             let bytes = read_section(&mut input, section)?;
             let mut body = Input::new(bytes);
@@ -88,6 +94,14 @@ impl Shard {
                 };
                 self.clean_stop = input.option(groups)?;
             }
+            Section::Ledgers => each(input, 3, |input| {
+                let group = self.groups.get_mut(&GroupId(input.varint32()?));
+                let ledger = Ledger { published: input.varint()?, settled: input.varint()? };
+                let group = group.ok_or_else(|| input.error("there is no such group"))?;
+                group.progress.ledger = ledger;
+                Ok(())
+            })?,
+            Section::End => {}
         }
         Ok(())
     }
@@ -212,8 +226,10 @@ fn read_progress(input: &mut Input<'_>, next: u64) -> Result<Progress, Malformed
             reason: input.reason()?.into(),
         })
     })?;
-    let progress = Progress { start, floor, next, closed, charges, dead };
+    let ledger = Ledger::default();
+    let mut progress = Progress { start, floor, next, closed, charges, dead, ledger };
     progress.check().map_err(|rule| input.error(rule))?;
+    progress.ledger = progress.derived();
     Ok(progress)
 }
 

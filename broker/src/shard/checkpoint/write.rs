@@ -34,8 +34,12 @@ impl Shard {
                     }
                 }
                 Section::CleanStop => self.put_clean_stop(&mut bytes),
+                Section::Ledgers => self.put_ledgers(&mut bytes),
+                Section::End => {}
             }
-            put_section(section, &bytes, &mut out);
+            if !bytes.is_empty() || !section.is_optional() {
+                put_section(section, &bytes, &mut out);
+            }
         }
         out
     }
@@ -50,6 +54,18 @@ impl Shard {
         for jump in &self.aging.jumps {
             out.put_varint(jump.at_ms);
             out.put_varint(jump.left_ms);
+        }
+    }
+
+    fn put_ledgers(&self, out: &mut Vec<u8>) {
+        if self.groups.is_empty() {
+            return;
+        }
+        out.put_varint(self.groups.len() as u64);
+        for group in self.groups.values() {
+            out.put_varint(u64::from(group.id.0));
+            out.put_varint(group.progress.ledger.published);
+            out.put_varint(group.progress.ledger.settled);
         }
     }
 

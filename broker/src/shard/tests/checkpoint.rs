@@ -33,14 +33,23 @@ fn rich() -> Desk {
 fn an_empty_shard_has_its_golden_bytes() {
     let hex: String = Shard::new().checkpoint().iter().map(|byte| format!("{byte:02x}")).collect();
     let golden = [
-        "5048535441544531",
+        "5048535441544532",
         "0100 0100 01 000000 06000000 0c7930b6 000000000000",
         "0200 0100 01 000000 01000000 fa11bd84 00",
         "0300 0100 01 000000 01000000 7fc82b59 00",
         "0400 0100 01 000000 01000000 27ce5824 00",
         "0500 0100 02 000000 02000000 b21b9b9e 0100",
+        "ffff 0100 01 000000 00000000 004f9f74",
     ];
     assert_eq!(hex, golden.concat().replace(' ', ""));
+    // As before there were other sections.
+    let mut before = Shard::new().checkpoint();
+    before.truncate(before.len() - 16);
+    before[7] = b'1';
+    assert_eq!(
+        Shard::restore(&before).map(|shard| shard.checkpoint()),
+        Ok(Shard::new().checkpoint())
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the shard as a whole: scripts, and random histories against a naive model.
 
+mod audit;
 mod catalog;
 mod checkpoint;
 mod delivery;

@@ -229,7 +229,8 @@ impl World {
             else {
                 continue;
             };
-            assert!((soonest_ms..=*latest).contains(due_ms), "{offset} is due at {due_ms}");
+            let told_ms = if *due_ms == 0 { self.now_ms } else { *due_ms };
+            assert!((soonest_ms..=*latest).contains(&told_ms), "{offset} is due at {due_ms}");
             *due_ms = *latest;
         }
         assert_eq!(ends, expected);
@@ -312,6 +313,7 @@ impl World {
     /// The shard and the model say the same, and the shard agrees with itself.
     pub(crate) fn agree(&mut self) {
         assert_eq!(self.shard.check(), Ok(()));
+        assert_eq!((self.shard.audit(8), self.shard.unaccounted_in_all()), (Vec::new(), 0));
         for (id, stream) in &self.model.streams {
             let told = self.shard.describe(&stream.name, self.now_ms).expect("known");
             assert_eq!((told.id, told.next_offset), (*id, stream.next));
@@ -333,6 +335,7 @@ impl World {
                 );
                 let all = ready + leased + delayed + dead + info.settled;
                 assert_eq!(all, stream.next - group.start, "the four states add up");
+                assert_eq!((info.published, info.unaccounted), (all, 0), "and are counted right");
                 let open = group.messages.iter().find(|(_, m)| m.fate == Fate::Open);
                 assert_eq!(info.floor, open.map_or(stream.next, |(offset, _)| *offset));
                 true

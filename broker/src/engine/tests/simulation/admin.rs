@@ -242,6 +242,11 @@ impl Admin {
                 continue;
             };
             let open = info.ready + info.leased + info.delayed;
+            let states = open + info.dead + info.settled;
+            if info.unaccounted > 0 || states != info.published {
+                let told = format!("place {place}: {info:?} does not add up");
+                stage.history.broken("counts", told);
+            }
             self.findings.counts.push((place, open, info.dead));
             if open > 0 {
                 self.findings = Findings::default();
