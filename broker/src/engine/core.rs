@@ -15,11 +15,13 @@ use bytes::{Bytes, BytesMut};
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::{Request, Response, mutant};
 use posthaste_storage::{Block, Body, LogKeeper, LogReader};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// How long the engine believes what it was told about free space.
 const SPACE_CHECK_MS: u64 = 100;
+/// LIMIT: blocks that the log has at a time: one is written, one is ready to follow.
+pub(crate) const IN_FLIGHT_MAX: usize = 2;
 /// How long a group rests after a read failed for another reason than damage.
 const READ_RETRY_MS: u64 = 1_000;
 /// LIMIT: ranges of messages that a tick counts for the audit.
@@ -72,7 +74,8 @@ pub(crate) struct Core {
     /// Connections with something to send this turn.
     dirty: Vec<ConnectionId>,
     pub(super) open: OpenBlock,
-    in_flight: Option<Waiting>,
+    /// What waits for the blocks that the log has, oldest first; at most [`IN_FLIGHT_MAX`].
+    in_flight: VecDeque<Waiting>,
     /// Who may use a producer number: the connection that opened it last.
     pub(super) producers: BTreeMap<u32, ConnectionId>,
     pub(super) cursors: BTreeMap<GroupId, RunCursor>,
@@ -94,7 +97,7 @@ impl Core {
             connections: BTreeMap::new(),
             dirty: Vec::new(),
             open: OpenBlock::default(),
-            in_flight: None,
+            in_flight: VecDeque::with_capacity(IN_FLIGHT_MAX),
             producers: BTreeMap::new(),
             cursors: BTreeMap::new(),
             reads: Vec::new(),
@@ -182,9 +185,14 @@ impl Core {
         [self.shard.next_deadline(), due, rested].into_iter().flatten().min()
     }
 
-    /// The next block to commit, if none is under way and there is something in it.
+    /// The next block to commit: at once if none is under way and there is something in it; behind the one under way if it is
+    /// full, so that the disk need not wait while it is put together.
     pub(crate) fn next_block(&mut self, now: Now) -> Option<Body> {
-        if self.in_flight.is_some() {
+        let may_go = match self.in_flight.len() {
+            0 => true,
+            under_way => under_way < IN_FLIGHT_MAX && self.open.is_full(),
+        };
+        if !may_go {
             return None;
         }
         if !self.open.has_entries() {
@@ -194,18 +202,23 @@ impl Core {
             return None;
         }
         let (body, waiting) = self.open.seal();
-        self.in_flight = Some(waiting);
+        self.in_flight.push_back(waiting);
         Some(body)
+    }
+
+    /// Whether the log has a block that is not durable yet.
+    pub(crate) fn is_committing(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
     /// Nothing open and nothing under way: everything promised is kept.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.in_flight.is_none() && !self.open.has_entries()
+        self.in_flight.is_empty() && !self.open.has_entries()
     }
 
     /// A block is durable: apply it and keep what was promised for it.
     pub(crate) fn on_committed(&mut self, block: &Block, now: Now) -> Result<(), ApplyError> {
-        let waiting = self.in_flight.take().unwrap_or_default();
+        let waiting = self.in_flight.pop_front().unwrap_or_default();
         let mut effects = Effects::default();
         apply_block(&mut self.shard, block, &mut effects)?;
         self.counters.blocks += 1;
@@ -227,7 +240,7 @@ impl Core {
                 .into(),
             similar: Vec::new(),
         };
-        for waiting in [self.in_flight.take().unwrap_or_default(), open] {
+        for waiting in std::mem::take(&mut self.in_flight).into_iter().chain([open]) {
             self.refuse_all(&waiting, &lost);
         }
         self.say_goodbye(&lost);

@@ -14,8 +14,9 @@ use posthaste_storage::{Body, BodyBuilder};
 use std::collections::VecDeque;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// Body bytes at which no more input is taken until the block before is committed.
-pub(super) const TARGET_BYTES: usize = 1 << 20;
+/// Body bytes at which a block goes to the log even though one is under way; no more input is taken while two are. Tests
+/// come there with few messages.
+pub(super) const TARGET_BYTES: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 /// LIMIT: bytes of commands in one block. With the runs of one chunk above [`TARGET_BYTES`] and one
 /// command of the largest kind they stay below the largest block of the log.
 const COMMANDS_BYTES_MAX: usize = 1 << 20;

@@ -3,7 +3,7 @@
 use super::Now;
 use super::backstage::{Backstage, OnDone};
 use super::clock::Clock;
-use super::core::Core;
+use super::core::{Core, IN_FLIGHT_MAX};
 use super::input::Input;
 use super::metrics::Handles;
 use super::start::Ready;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 /// Chunks that wait for the engine; together with the ingest budget this bounds memory.
 const INPUTS_MAX: usize = 1_024;
 /// Blocks that are done and not yet applied.
-const COMMITTED_MAX: usize = 4;
+const COMMITTED_MAX: usize = IN_FLIGHT_MAX;
 /// Inputs taken per turn before commits and deliveries are looked at.
 const INPUTS_PER_TURN: usize = 64;
 /// Retention and metrics.
@@ -61,7 +61,7 @@ pub(crate) struct Driver {
     stop: CancellationToken,
     applied: Lsn,
     checkpoints: Checkpoints,
-    /// When the block under way was handed to the log, in monotonic milliseconds.
+    /// When the log began with the block under way, in monotonic milliseconds.
     submitted_ms: Option<u64>,
     is_stalled: Arc<AtomicBool>,
 }
@@ -101,7 +101,7 @@ impl Driver {
         let (sender, inputs) = mpsc::channel(INPUTS_MAX);
         let (on_done, committed) = mpsc::channel(COMMITTED_MAX);
         let on_done: OnDone = Box::new(move |done| {
-            // At most two blocks are under way, so there is room; a stopped engine needs nothing.
+            // No more blocks are under way than there is room for; a stopped engine needs nothing.
             drop(on_done.try_send(done));
         });
         let driver = Driver {
@@ -201,7 +201,7 @@ impl Driver {
         let time_ms = now.wall_ms.max(self.core.shard().time_ms());
         match self.backstage.submit(time_ms, body) {
             Ok(()) => {
-                self.submitted_ms = Some(now.mono_ms);
+                self.submitted_ms.get_or_insert(now.mono_ms);
                 Ok(())
             }
             Err(_refused) => {
@@ -213,7 +213,6 @@ impl Driver {
 
     fn on_committed(&mut self, done: Result<Arc<Block>, StorageError>) -> Result<(), EngineError> {
         let now = self.clock.now();
-        self.submitted_ms = None;
         let block = match done {
             Ok(block) => block,
             Err(error) => {
@@ -226,6 +225,7 @@ impl Driver {
             self.core.on_failure();
             return Err(EngineError::Apply(error.to_string()));
         }
+        self.submitted_ms = self.core.is_committing().then_some(now.mono_ms);
         self.applied = block.end;
         self.checkpoints.is_dirty = true;
         self.checkpoint_if_due(now);

@@ -1,7 +1,7 @@
 //! The log thread: takes one body, commits it, says so, takes the next. Where there is no room for a block, it waits for some.
 //!
-//! While one block is written and synced, the next is filled by the caller; one more may wait here. When nothing comes for a
-//! while, a beacon gives the last block a witness.
+//! While one block is written and synced, the next may wait here, and another is filled by the caller. When nothing comes for
+//! a while, a beacon gives the last block a witness.
 
 use std::io;
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use crate::sync::{receive, sleep};
 
 /// How often a log that is out of space looks for some.
 const LOOK_FOR_SPACE: Duration = Duration::from_millis(100);
+/// LIMIT: bodies that wait while one is committed. One is what the broker makes use of; it may come before the thread has
+/// taken the one before.
+const ORDERS_MAX: usize = 2;
 /// How long the log is idle before a beacon.
 const BEACON_AFTER: Duration = Duration::from_millis(100);
 
@@ -43,7 +46,7 @@ impl Drop for Ending {
 /// Why a body was not taken.
 #[derive(Debug)]
 pub enum Refused {
-    /// One is being committed and one waits already.
+    /// Two wait already.
     Busy(Body),
     /// The thread is gone.
     Stopped(Body),
@@ -67,7 +70,7 @@ pub fn spawn(
     writer: LogWriter,
     on_done: impl FnMut(Result<Arc<Block>, StorageError>) + Send + 'static,
 ) -> io::Result<CommitHandle> {
-    let (orders, taken) = sync_channel(1);
+    let (orders, taken) = sync_channel(ORDERS_MAX);
     let ending = Ending::default();
     let taken = Taken { orders: taken, is_ending: Arc::clone(&ending.0) };
     let thread = thread::Builder::new()

@@ -113,6 +113,43 @@ fn neighbouring_publishes_share_one_confirm() {
 }
 
 #[test]
+fn a_full_block_follows_the_one_under_way_and_each_confirms_its_own() {
+    let (mut rig, connection, id) = orders(Settings::default());
+    let body = [0; 3 << 10];
+    let send = |rig: &mut Rig, number| {
+        rig.send(connection, vec![publish(number, id, batch("orders", 0, 0, &[&body]))]);
+    };
+    send(&mut rig, 1);
+    let first = rig.core.next_block(rig.now).expect("nothing is under way");
+    send(&mut rig, 2);
+    assert!(rig.core.next_block(rig.now).is_none(), "a small block waits");
+    send(&mut rig, 3);
+    assert!(!rig.core.has_room());
+    let second = rig.core.next_block(rig.now).expect("a full one does not");
+    assert!(rig.core.has_room());
+    send(&mut rig, 4);
+    send(&mut rig, 5);
+    assert!(rig.core.next_block(rig.now).is_none(), "two are enough");
+    for (body, confirmed) in [(first, (1, 1)), (second, (2, 2))] {
+        rig.core.flush();
+        assert_eq!(answers(&mut rig, connection), []);
+        rig.commit(body).expect("no faults");
+        rig.core.flush();
+        let (number, count) = confirmed;
+        let confirmed = Confirmed {
+            first: number,
+            count,
+            target: id,
+            base_offset: number - 1,
+            duplicate: false,
+        };
+        assert_eq!(answers(&mut rig, connection), [Response::Confirms(vec![confirmed])]);
+    }
+    rig.settle().expect("no faults");
+    assert_eq!(answers(&mut rig, connection).len(), 1);
+}
+
+#[test]
 fn messages_of_one_producer_come_in_publish_order() {
     let (mut rig, connection, id) = orders(Settings::default());
     put(&mut rig, connection, id, &[b"1", b"2", b"3"]);

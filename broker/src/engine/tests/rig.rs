@@ -11,7 +11,7 @@ use posthaste_protocol::frame::{Cut, cut_frame};
 use posthaste_protocol::names::Name;
 use posthaste_protocol::{Request, Response};
 use posthaste_storage::disk::SimDisk;
-use posthaste_storage::{LogKeeper, LogWriter, Lsn, Options, RecoveryReport, StorageError};
+use posthaste_storage::{Body, LogKeeper, LogWriter, Lsn, Options, RecoveryReport, StorageError};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -110,11 +110,7 @@ impl Rig {
             // What is said before the commit reaches the clients, whatever becomes of the commit.
             self.core.flush();
             while let Some(body) = self.core.next_block(self.now) {
-                let committed = self.writer.commit(self.now.wall_ms, body);
-                self.is_dead = committed.is_err();
-                let block = committed?;
-                self.core.on_committed(&block, self.now).expect("a committed block applies");
-                self.applied = block.end;
+                self.commit(body)?;
                 is_idle = false;
             }
             while self.core.dispatch(self.now) {}
@@ -128,6 +124,16 @@ impl Rig {
                 return Ok(());
             }
         }
+    }
+
+    /// Makes the oldest block under way durable.
+    pub(super) fn commit(&mut self, body: Body) -> Result<(), StorageError> {
+        let committed = self.writer.commit(self.now.wall_ms, body);
+        self.is_dead = committed.is_err();
+        let block = committed?;
+        self.core.on_committed(&block, self.now).expect("a committed block applies");
+        self.applied = block.end;
+        Ok(())
     }
 
     pub(super) fn advance(&mut self, ms: u64) {
