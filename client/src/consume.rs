@@ -8,6 +8,7 @@ use bytes::Bytes;
 use posthaste_protocol::destination_seed;
 use posthaste_protocol::limits::CREDIT_MESSAGES_MAX;
 
+use crate::client::Client;
 use crate::codec::Codec;
 use crate::consumer::Consumer;
 use crate::core::Terms;
@@ -44,6 +45,7 @@ pub struct Consume<T = Bytes> {
     prefetch_bytes: usize,
     limit: Option<u64>,
     lease: Option<Duration>,
+    renew_for: Option<Duration>,
     undecodable: Undecodable,
 }
 
@@ -63,6 +65,7 @@ impl<T> Consume<T> {
             prefetch_bytes: 8 << 20,
             limit: None,
             lease: None,
+            renew_for: None,
             undecodable: Undecodable::default(),
         }
     }
@@ -105,10 +108,47 @@ impl<T> Consume<T> {
         self
     }
 
+    /// How long the lease of a delivery is renewed by itself, from the moment that the application
+    /// took it: what takes longer goes back when its last lease runs out, unless it is
+    /// [held](crate::Delivery::hold). Zero renews nothing that was taken. The default is no limit.
+    /// Renewals come once in a third of a lease, so it ends up to that much earlier.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// use std::time::Duration;
+    /// // A consumer that hangs loses its message after ten minutes, and another one gets it.
+    /// let jobs = client.queue("orders").consume().renew_for(Duration::from_secs(600)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn renew_for(mut self, limit: Duration) -> Self {
+        self.renew_for = Some(limit);
+        self
+    }
+
     /// What becomes of messages whose payload cannot be read.
     pub fn undecodable(mut self, undecodable: Undecodable) -> Self {
         self.undecodable = undecodable;
         self
+    }
+}
+
+impl<T> Clone for Consume<T> {
+    fn clone(&self) -> Self {
+        Self {
+            place: self.place.clone(),
+            group: self.group.clone(),
+            start: self.start,
+            codec: self.codec,
+            prefetch: self.prefetch,
+            prefetch_bytes: self.prefetch_bytes,
+            limit: self.limit,
+            lease: self.lease,
+            renew_for: self.renew_for,
+            undecodable: self.undecodable,
+        }
     }
 }
 
@@ -122,12 +162,22 @@ impl<T> fmt::Debug for Consume<T> {
             .field("prefetch_bytes", &self.prefetch_bytes)
             .field("limit", &self.limit)
             .field("lease", &self.lease)
+            .field("renew_for", &self.renew_for)
             .field("undecodable", &self.undecodable)
             .finish_non_exhaustive()
     }
 }
 
 impl<T> Consume<T> {
+    pub(crate) fn client(&self) -> &Client {
+        self.place.client()
+    }
+
+    /// Messages and bytes that may wait.
+    pub(crate) fn room(&self) -> (usize, usize) {
+        (self.prefetch.clamp(1, CREDIT_MESSAGES_MAX) as usize, self.prefetch_bytes.max(1))
+    }
+
     fn terms(&self) -> Result<Terms, Failed> {
         let name = self.place.checked()?.clone();
         Ok(Terms {
@@ -138,6 +188,7 @@ impl<T> Consume<T> {
             lease_ms: self.lease.map(whole_ms_u32),
             prefetch: self.prefetch.clamp(1, CREDIT_MESSAGES_MAX),
             limit: self.limit,
+            renew_for: self.renew_for,
             prefetch_bytes: u64::try_from(self.prefetch_bytes.max(1)).unwrap_or(u64::MAX),
         })
     }

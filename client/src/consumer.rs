@@ -18,7 +18,7 @@ use crate::core::{LeaseKey, Subscription, Taken, bounded_reason};
 use crate::cursor::{Cursor, Message, Step};
 use crate::deliveries::Batch;
 use crate::delivery::Delivery;
-use crate::error::{CloseError, ConsumeError, Failure, Local};
+use crate::error::{CloseError, ConsumeError, Failed, Failure, Local};
 use crate::message::decode;
 use crate::options::Undecodable;
 
@@ -31,7 +31,27 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 pub(crate) struct Leasing {
     pub(crate) subscription: Arc<Subscription>,
     /// Keeps the connection alive.
-    _client: Client,
+    pub(crate) client: Client,
+}
+
+impl Leasing {
+    /// Waits up to `grace` until nothing is held any more, and until the broker has taken the settles.
+    pub(crate) async fn end(&self, grace: Duration) -> Result<(), Failed> {
+        let deadline = tokio::time::Instant::now() + grace;
+        let is_settled = self.subscription.settled(grace).await;
+        let Some(ended) = self.subscription.cancel() else { return Ok(()) };
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now()).max(LAST_WORD);
+        let is_ended = tokio::time::timeout(left, ended).await.is_ok();
+        if is_settled && is_ended {
+            return Ok(());
+        }
+        let text = if is_settled {
+            "the broker did not confirm the end of the consumer in time"
+        } else {
+            "some deliveries were not settled in time; they are delivered again"
+        };
+        Err(Failure::local(Local::Timeout, text))
+    }
 }
 
 impl Drop for Leasing {
@@ -83,7 +103,7 @@ impl<T> Consumer<T> {
             bytes: (terms.prefetch_bytes / 2).max(1),
             begun: 0,
         };
-        let lease = Arc::new(Leasing { subscription, _client: client });
+        let lease = Arc::new(Leasing { subscription, client });
         Self { lease, cursor: Cursor::default(), codec, undecodable, half }
     }
 
@@ -148,22 +168,13 @@ impl<T> Consumer<T> {
     /// # Ok(()) }
     /// ```
     pub async fn shutdown(self, grace: Duration) -> Result<(), CloseError> {
-        let subscription = Arc::clone(&self.lease.subscription);
-        let deadline = tokio::time::Instant::now() + grace;
-        drop(self);
-        let is_settled = subscription.settled(grace).await;
-        let Some(ended) = subscription.cancel() else { return Ok(()) };
-        let left = deadline.saturating_duration_since(tokio::time::Instant::now()).max(LAST_WORD);
-        let is_ended = tokio::time::timeout(left, ended).await.is_ok();
-        if is_settled && is_ended {
-            return Ok(());
-        }
-        let text = if is_settled {
-            "the broker did not confirm the end of the consumer in time"
-        } else {
-            "some deliveries were not settled in time; they are delivered again"
-        };
-        Err(Failure::local(Local::Timeout, text).into())
+        Ok(self.stop().end(grace).await?)
+    }
+
+    /// Stops taking and gives back what was prefetched; deliveries in other hands stay valid while
+    /// what comes back lives.
+    pub(crate) fn stop(self) -> Arc<Leasing> {
+        Arc::clone(&self.lease)
     }
 
     fn poll_delivery(&mut self, cx: &mut Context<'_>) -> Poll<Option<<Self as Stream>::Item>> {
@@ -205,7 +216,7 @@ impl<T> Consumer<T> {
         self.top_up(message.redelivered || message.attempt > 1);
         match decode(self.codec, message.envelope.value(), message.position) {
             Ok(payload) => {
-                self.lease.subscription.handed_over();
+                self.lease.subscription.handed_over(message.position);
                 Some(Ok(Delivery::new(payload, message, Arc::clone(&self.lease))))
             }
             Err(failure) => {

@@ -12,11 +12,13 @@ use bytes::Bytes;
 use posthaste_protocol::limits::DELAY_MS_MAX;
 use posthaste_protocol::request::Outcome;
 
+use crate::client::Client;
 use crate::consumer::Leasing;
-use crate::core::{LeaseKey, bounded_reason};
+use crate::core::bounded_reason;
 use crate::cursor::Message;
 use crate::envelope::Envelope;
-use crate::error::{Failed, SettleError};
+use crate::error::SettleError;
+use crate::lease::{Lease, LeaseGuard};
 use crate::options::{time_of, whole_ms};
 
 /// A message in the application's hands.
@@ -54,18 +56,11 @@ pub struct Delivery<T = Bytes> {
     lease: Lease,
 }
 
-/// The right to settle a message, once.
-struct Lease {
-    leasing: Arc<Leasing>,
-    key: LeaseKey,
-    is_settled: bool,
-}
-
 impl<T> Delivery<T> {
     #[inline]
     pub(crate) fn new(payload: T, message: Message, leasing: Arc<Leasing>) -> Self {
         let Message { envelope, key, position, attempt, redelivered, time_ms } = message;
-        let lease = Lease { leasing, key, is_settled: false };
+        let lease = Lease::new(leasing, key);
         Self { payload, envelope, position, time_ms, attempt, redelivered, lease }
     }
 
@@ -150,8 +145,58 @@ impl<T> Delivery<T> {
     /// # Ok(()) }
     /// ```
     pub async fn extend(&self, lease: Duration) -> Result<(), SettleError> {
-        let Lease { leasing, key, .. } = &self.lease;
-        Ok(leasing.subscription.extend(*key, lease).await?)
+        Ok(self.lease.extend(lease).await?)
+    }
+
+    /// Keeps the lease renewed for as long as the guard lives, also after the consumer's
+    /// [`renew_for`](crate::Consume::renew_for) has passed. Without that option leases are renewed
+    /// all the time, and the guard changes nothing. Settling ends the lease, guard or not.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+    /// use std::time::Duration;
+    /// let minute = Duration::from_secs(60);
+    /// let mut jobs = client.queue("orders").consume().renew_for(minute).await?;
+    /// # let Some(Ok(job)) = jobs.next().await else { panic!("a job") };
+    /// let guard = job.hold(); // this one may take hours
+    /// job.ack().await?;
+    /// # drop(guard);
+    /// # Ok(()) }
+    /// ```
+    pub fn hold(&self) -> LeaseGuard {
+        self.lease.hold()
+    }
+
+    /// The payload by value, and the rest of the delivery, which still has to be settled.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+    /// # let mut jobs = client.queue("orders").consume().await?;
+    /// # let Some(Ok(job)) = jobs.next().await else { panic!("a job") };
+    /// let (body, job) = job.into_parts();
+    /// println!("attempt {} of {body:?}", job.attempt());
+    /// job.ack().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn into_parts(self) -> (T, Delivery<()>) {
+        let Self { payload, envelope, position, time_ms, attempt, redelivered, lease } = self;
+        let rest =
+            Delivery { payload: (), envelope, position, time_ms, attempt, redelivered, lease };
+        (payload, rest)
+    }
+
+    /// The client that it came through.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        self.lease.client()
     }
 
     /// Done: it will not be delivered to this queue or group again.
@@ -176,7 +221,7 @@ impl<T> Delivery<T> {
     /// // It will never come back now, not even if the broker loses power.
     /// # Ok(()) }
     /// ```
-    pub async fn ack_confirmed(mut self) -> Result<(), SettleError> {
+    pub async fn ack_confirmed(self) -> Result<(), SettleError> {
         Ok(self.lease.settle_confirmed(Outcome::Ack).await?)
     }
 
@@ -224,35 +269,13 @@ impl<T> Delivery<T> {
         self.settle(Outcome::DeadLetter { reason: bounded_reason(why.to_string()) })
     }
 
-    fn settle(mut self, outcome: Outcome) -> Result<(), SettleError> {
-        self.lease.is_settled = true;
-        let Lease { leasing, key, .. } = &self.lease;
-        Ok(leasing.subscription.settle(*key, outcome)?)
+    fn settle(self, outcome: Outcome) -> Result<(), SettleError> {
+        Ok(self.lease.settle(outcome)?)
     }
-}
 
-impl Lease {
-    async fn settle_confirmed(&mut self, outcome: Outcome) -> Result<(), Failed> {
-        self.is_settled = true;
-        let durable = self.leasing.subscription.settle_confirmed(self.key, outcome)?;
-        self.leasing.subscription.answered(durable).await
-    }
-}
-
-impl Drop for Lease {
-    /// It was begun, so it counts as an attempt: a message that makes its consumers panic ends
-    /// among the dead letters instead of going round for ever.
-    fn drop(&mut self) {
-        if self.is_settled {
-            return;
-        }
-        let reason = "dropped without being settled".to_owned();
-        let outcome = Outcome::Retry { delay_ms: Some(0), reason };
-        // A failure means that the message went back already.
-        if self.leasing.subscription.settle(self.key, outcome).is_ok() {
-            let name = &self.leasing.subscription.terms.name;
-            tracing::warn!(%name, "a delivery was dropped without being settled; it goes back");
-        }
+    /// For settling it while others look at it.
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 }
 

@@ -13,6 +13,7 @@ use crate::info::{GroupInfo, Lag};
 use crate::options::Start;
 use crate::place::GroupPlace;
 use crate::seek::Seek;
+use crate::worker::Worker;
 
 /// A group: a named position on a topic, shared by its consumers. Cheap to clone.
 ///
@@ -91,6 +92,30 @@ impl<T> Group<T> {
     /// ```
     pub fn consume(&self) -> Consume<T> {
         Consume::new(self.place.topic().clone(), Some(self.place.clone()), self.start, self.codec)
+    }
+
+    /// A worker: a handler for each message, many at a time, with retries and an orderly end.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.topic("orders.events").declare().await?;
+    /// # let shutdown = std::future::ready(());
+    /// client
+    ///     .topic("orders.events")
+    ///     .group("billing")
+    ///     .worker()
+    ///     .concurrency(8)
+    ///     .run(shutdown, |body, ctx| async move {
+    ///         println!("{body:?}, attempt {}", ctx.attempt());
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn worker(&self) -> Worker<T> {
+        Worker::new(self.consume())
     }
 
     /// Moves the group: forward to skip, back to replay.

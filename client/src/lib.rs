@@ -57,6 +57,7 @@ mod envelope;
 mod error;
 mod group;
 mod info;
+mod lease;
 mod message;
 mod options;
 mod place;
@@ -69,6 +70,7 @@ mod send;
 mod sweep;
 mod topic;
 mod transport;
+mod worker;
 
 pub use bytes::Bytes;
 pub use futures_core::Stream;
@@ -91,6 +93,7 @@ pub use crate::group::Group;
 pub use crate::info::{
     BrokerInfo, BrokerStats, Description, GroupInfo, Kind, Lag, QueueStats, Settings, Sought,
 };
+pub use crate::lease::LeaseGuard;
 pub use crate::message::Peeked;
 pub use crate::options::{Backoff, ConnState, Declared, Start, Undecodable};
 pub use crate::producer::{Confirm, Flushed, Producer, ProducerBuilder};
@@ -101,3 +104,4 @@ pub use crate::seek::Seek;
 pub use crate::sweep::Sweep;
 pub use crate::topic::Topic;
 pub use crate::transport::Transport;
+pub use crate::worker::{Ctx, Failure, Worker};

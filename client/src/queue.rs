@@ -20,6 +20,7 @@ use crate::producer::ProducerBuilder;
 use crate::publish::Publish;
 use crate::reader::Reader;
 use crate::sweep::Sweep;
+use crate::worker::Worker;
 
 /// A queue: each message goes to one consumer, until acknowledged. Cheap to clone.
 ///
@@ -129,6 +130,29 @@ impl<T> Queue<T> {
     /// ```
     pub fn consume(&self) -> Consume<T> {
         Consume::new(self.place.clone(), None, Start::Earliest, self.codec)
+    }
+
+    /// A worker: a handler for each message, many at a time, with retries and an orderly end.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # let shutdown = std::future::ready(());
+    /// client
+    ///     .queue("orders")
+    ///     .worker()
+    ///     .concurrency(8)
+    ///     .run(shutdown, |body, ctx| async move {
+    ///         println!("{body:?}, attempt {}", ctx.attempt());
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn worker(&self) -> Worker<T> {
+        Worker::new(self.consume())
     }
 
     /// Looks at the oldest messages without taking them.

@@ -21,7 +21,7 @@ mod link;
 mod outbox;
 mod parcel;
 mod publisher;
-mod random;
+pub(crate) mod random;
 mod settles;
 mod subscription;
 mod supervisor;

@@ -4,6 +4,7 @@
 //! generation says which connection the leases belong to: when it breaks, all of them are gone, and
 //! whatever the application still holds of it can only be told so.
 
+mod holds;
 mod task;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,7 @@ use posthaste_protocol::response::Piece;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use self::holds::Holds;
 use super::Core;
 use super::batch::lock;
 use super::held::{Held, RangeNo};
@@ -42,6 +44,8 @@ pub(crate) struct Terms {
     pub(crate) prefetch_bytes: u64,
     /// Deliveries in all; there is no more credit than that.
     pub(crate) limit: Option<u64>,
+    /// How long leases are renewed once the application has the message; `None`: all the time.
+    pub(crate) renew_for: Option<Duration>,
     pub(crate) seed: Seed,
 }
 
@@ -71,6 +75,7 @@ struct State {
     extensions: Vec<Extension>,
     /// Until when the application asked for single leases: renewals must not shorten them.
     extended: BTreeMap<u64, Instant>,
+    holds: Holds,
     credit: Option<Credit>,
     /// Messages that this connection may still be given credit for.
     grantable: u64,
@@ -181,10 +186,29 @@ impl Subscription {
         limit.saturating_sub(self.handed.load(Ordering::Relaxed))
     }
 
-    /// The application got one more.
-    pub(crate) fn handed_over(&self) {
+    /// The application got one more, the one at this offset.
+    pub(crate) fn handed_over(&self, offset: u64) {
         if self.terms.limit.is_some() {
             self.handed.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(limit) = self.terms.renew_for {
+            lock(&self.state).holds.taken(offset, Instant::now() + limit);
+        }
+    }
+
+    /// Renews a lease until [`Subscription::unhold`]; gives its offset, `None` if it is lost.
+    pub(crate) fn hold(&self, key: LeaseKey) -> Option<u64> {
+        let mut state = lock(&self.state);
+        let is_current = state.generation == key.generation;
+        let range = is_current.then(|| state.held.holds(key.range, key.index)).flatten()?;
+        state.holds.hold(range.first);
+        Some(range.first)
+    }
+
+    pub(crate) fn unhold(&self, key: LeaseKey, offset: u64) {
+        let mut state = lock(&self.state);
+        if state.generation == key.generation {
+            state.holds.unhold(offset);
         }
     }
 
@@ -345,7 +369,9 @@ fn give_back(state: &mut State, range: RangeNo, index: u32) {
 fn claim(state: &mut State, key: LeaseKey) -> Result<Range, Failed> {
     let is_current = state.generation == key.generation;
     let range = is_current.then(|| state.held.settle(key.range, key.index)).flatten();
-    range.ok_or_else(|| expired(state))
+    let range = range.ok_or_else(|| expired(state))?;
+    state.holds.settled(range.first);
+    Ok(range)
 }
 
 fn expired(state: &State) -> Failed {

@@ -110,3 +110,50 @@ async fn extending_a_lost_lease_fails() {
     let (outcome, ()) = tokio::join!(jobs[0].extend(Duration::from_secs(60)), broker);
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::LeaseExpired);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_is_renewed_as_long_as_the_consumer_said_unless_it_is_held() {
+    let (_fake, mut peer, client) = connected().await;
+    let queue = client.queue("q");
+    let minute = Duration::from_secs(60);
+    let opening = tokio::spawn(async move { queue.consume().renew_for(minute).await });
+    let (channel, _) = peer.open_consumer(9_000).await;
+    let mut consumer = opening.await.expect("no panic").expect("opened");
+    peer.deliver(channel, delivery(4, vec![piece("q", 100, &["a", "b", "c"])])).await;
+    let first = consumer.next().await.unwrap().unwrap();
+    let second = consumer.next().await.unwrap().unwrap();
+    let guard = second.hold();
+    let begun = Instant::now();
+    loop {
+        let (_, _, items) = extend(&mut peer).await;
+        if items != [held(100, 3, 4)] {
+            assert_eq!(items, [held(101, 2, 4)], "what is held, and what was not taken");
+            break;
+        }
+        assert!(begun.elapsed() < minute, "the first is renewed for ever");
+    }
+    assert!(begun.elapsed() >= minute - Duration::from_secs(3), "{:?}", begun.elapsed());
+    drop(guard);
+    loop {
+        let (_, _, items) = extend(&mut peer).await;
+        if items == [held(102, 1, 4)] {
+            break;
+        }
+    }
+    let _guard = first.hold();
+    let (_, _, items) = extend(&mut peer).await;
+    assert_eq!(items, [held(100, 1, 4), held(102, 1, 4)], "it can be held again");
+    first.ack().await.unwrap();
+    second.ack().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_in_two_parts_is_still_settled_once() {
+    let (_fake, mut peer, _client, _consumer, mut jobs, _) = holding(&["a"]).await;
+    let (body, job) = jobs.remove(0).into_parts();
+    assert_eq!((&*body, job.payload(), job.position()), (&b"a"[..], &(), 100));
+    job.ack().await.unwrap();
+    let (_, _, items) = peer.settle().await;
+    assert_eq!((items.len(), items[0].held), (1, held(100, 1, 4)));
+    assert!(peer.next_within(Duration::from_secs(60)).await.is_none(), "settled once");
+}

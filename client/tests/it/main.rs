@@ -12,3 +12,5 @@ mod random;
 mod real;
 mod reconnect;
 mod requests;
+mod worker;
+mod worker_by_hand;

@@ -97,11 +97,14 @@ impl Subscription {
         let mut state = lock(&self.state);
         let all = state.held.unsettled();
         state.extended.retain(|_, end| *end > now);
-        if state.extended.is_empty() {
+        if state.extended.is_empty() && !state.holds.is_limited() {
             return all;
         }
-        let longer = |offset: &u64| state.extended.get(offset).is_some_and(|end| *end > until);
-        all.into_iter().flat_map(|range| without(range, longer)).collect()
+        let left_out = |offset: &u64| {
+            state.extended.get(offset).is_some_and(|end| *end > until)
+                || state.holds.is_over(*offset, now)
+        };
+        all.into_iter().flat_map(|range| without(range, left_out)).collect()
     }
 
     /// The broker says that these are not held.
@@ -109,7 +112,10 @@ impl Subscription {
         if stale.is_empty() {
             return;
         }
-        let lost = lock(&self.state).held.lose(stale);
+        let mut state = lock(&self.state);
+        let lost = state.held.lose(stale);
+        stale.iter().for_each(|range| state.holds.lost(range.first, range.count));
+        drop(state);
         self.settled.notify_waiters();
         let name = &self.terms.name;
         tracing::warn!(%name, lost, stale = stale.len(), "leases had expired; the messages are delivered again");
@@ -125,6 +131,7 @@ impl Subscription {
             state.held.clear();
             state.credit = None;
             state.extended.clear();
+            state.holds.clear();
             let mut waiters = state.settles.clear();
             waiters.extend(state.extensions.drain(..).map(|one| one.waiter));
             waiters
