@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use posthaste_broker::shard::Shard;
 use posthaste_broker::shard::effects::{
-    Admit, AppliedBatch, AppliedRun, ConsumerId, Effects, GroupId, LeaseOf, StreamId,
+    Admit, AppliedBatch, AppliedRun, ConsumerId, Effects, GroupId, LeaseOf, Offer, StreamId,
 };
 use posthaste_protocol::request::{Held, Kind, Outcome, Settings, Settle};
 use posthaste_protocol::response::Confirmed;
@@ -104,13 +104,15 @@ impl Path {
             panic!("a whole publish")
         };
         let header = verify_batch(&batch, self.seed).expect("a valid batch");
-        let Admit::Ok { base_offset } = self.shard.admit_publish(target, 0, 0, header.count) else {
+        let offer = Offer { stream: target, producer: 0, sequence: 0, records: header.count };
+        let Admit::Ok { base_offset } = self.shard.admit_publish(&offer) else {
             panic!("a queue without limits takes it")
         };
         let mut body = BodyBuilder::new();
         body.run(target, base_offset, header.count, &[batch]);
         let body = body.finish();
-        let applied = AppliedBatch { count: header.count, producer: 0, sequence: 0, delayed: &[] };
+        let count = header.count;
+        let applied = AppliedBatch { count, producer: 0, sequence: 0, delayed: &[], ids: &[] };
         let (records, batches) = (header.count, [applied]);
         let run = AppliedRun { stream: self.stream, base_offset, records, batches };
         self.shard.apply_run(NOW_MS, run, &mut self.effects).expect("offsets follow one another");

@@ -61,6 +61,9 @@ pub struct Limits {
     pub assembly_bytes_max: usize,
     /// Bytes waiting for one client; beyond it nothing more is delivered to it.
     pub outbound_bytes_max: usize,
+    /// Message ids remembered in all queues and topics together, some 60 bytes each; beyond it messages with
+    /// new ids are refused where ids have a window.
+    pub message_ids_max: usize,
 }
 
 impl Default for Config {
@@ -95,6 +98,7 @@ impl Default for Limits {
             ingest_bytes_max: 64 << 20,
             assembly_bytes_max: 64 << 20,
             outbound_bytes_max: 8 << 20,
+            message_ids_max: 10_000_000,
         }
     }
 }

@@ -69,7 +69,8 @@ impl Running {
         handles: Option<Handles>,
     ) -> Result<Running, StartError> {
         let mut clock = Clock::new();
-        let ready = open_store(config, clock.now().wall_ms).await?;
+        let mut ready = open_store(config, clock.now().wall_ms).await?;
+        ready.core.limit_message_ids(config.limits.message_ids_max);
         clock.not_before(ready.core.shard().time_ms());
         let summary = summary_of(&ready.core, &ready.report);
         let (report, directory) = (ready.report.clone(), Arc::clone(&ready.directory));

@@ -79,6 +79,23 @@ impl DeclareQueue {
         self.settings.max_messages = Some(messages);
         self
     }
+
+    /// Store a message that was published under an id less than this ago once: later publishes of it get the
+    /// receipt of the first. Zero, the default, remembers no ids; else 1 s to 30 days. The broker keeps some 60
+    /// bytes for each id.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// use std::time::Duration;
+    /// client.queue("orders").declare().id_window(Duration::from_secs(3600)).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn id_window(mut self, window: Duration) -> Self {
+        self.settings.id_window_ms = Some(whole_ms(window));
+        self
+    }
 }
 
 impl IntoFuture for DeclareQueue {
@@ -142,6 +159,14 @@ impl DeclareTopic {
     /// For groups that say nothing else: waits before a retry.
     pub fn retry(mut self, backoff: Backoff) -> Self {
         set_retry(&mut self.settings, backoff);
+        self
+    }
+
+    /// Store a message that was published under an id less than this ago once: later publishes of it get the
+    /// receipt of the first. Zero, the default, remembers no ids; else 1 s to 30 days. The broker keeps some 60
+    /// bytes for each id.
+    pub fn id_window(mut self, window: Duration) -> Self {
+        self.settings.id_window_ms = Some(whole_ms(window));
         self
     }
 }

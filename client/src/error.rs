@@ -43,6 +43,8 @@ pub enum ErrorKind {
     Indeterminate,
     /// The lease was not held any more: the message belongs to somebody else now.
     LeaseExpired,
+    /// Another message has that id, within the window of the queue or topic.
+    IdConflict,
     /// The payload could not be written.
     Encode,
     /// The payload could not be read as the type of the contract.
@@ -203,6 +205,8 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
         | ErrorCode::Busy
         | ErrorCode::QuotaExceeded
         | ErrorCode::TooManyConnections => ErrorKind::Busy,
+        ErrorCode::IdsFull => ErrorKind::Busy,
+        ErrorCode::IdConflict => ErrorKind::IdConflict,
         ErrorCode::NoSpace => ErrorKind::NoSpace,
         ErrorCode::LeaseExpired => ErrorKind::LeaseExpired,
         ErrorCode::DataLoss => ErrorKind::DataLoss,

@@ -64,6 +64,8 @@ pub struct Settings {
     pub retain_bytes: Option<u64>,
     /// Queues: publishes beyond this many unsettled messages are refused.
     pub max_messages: Option<u64>,
+    /// How long message ids are remembered.
+    pub id_window: Option<Duration>,
 }
 
 impl From<WireSettings> for Settings {
@@ -79,6 +81,7 @@ impl From<WireSettings> for Settings {
             retain_for: wire.retain_ms.filter(|ms| *ms != 0).map(Duration::from_millis),
             retain_bytes: wire.retain_bytes.filter(|bytes| *bytes != 0),
             max_messages: wire.max_messages.filter(|messages| *messages != 0),
+            id_window: wire.id_window_ms.filter(|ms| *ms != 0).map(Duration::from_millis),
         }
     }
 }

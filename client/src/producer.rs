@@ -244,10 +244,8 @@ impl Future for Confirm {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         this.batch.poll(&mut this.slot, cx.waker()).map(|outcome| {
-            let stored = outcome?;
-            // u64::MAX stands for unknown, and stays so.
-            let position = stored.base_offset.saturating_add(u64::from(this.index));
-            Ok(Receipt { id: this.id.take(), position, duplicate: stored.duplicate })
+            let (position, duplicate) = outcome?.place_of(this.index)?;
+            Ok(Receipt { id: this.id.take(), position, duplicate })
         })
     }
 }

@@ -59,7 +59,8 @@ impl Properties {
         self
     }
 
-    /// The application's own id of the message.
+    /// The application's own id of the message. Where the queue or topic has an id window
+    /// ([`DeclareQueue::id_window`](crate::DeclareQueue::id_window)), a message is stored once under it.
     #[must_use]
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
@@ -120,7 +121,8 @@ pub struct Receipt {
     pub id: Option<String>,
     /// Its number in the queue or topic; `u64::MAX` for a duplicate whose place is forgotten.
     pub position: u64,
-    /// It had been stored already: this was a resend after a broken connection.
+    /// It had been stored already: this was a resend after a broken connection, or the same message was
+    /// published under its id within the window.
     pub duplicate: bool,
 }
 
@@ -169,7 +171,24 @@ impl<'a, T> Publish<'a, T> {
         self
     }
 
-    /// The application's own id of the message.
+    /// The application's own id of the message. Where the queue or topic has an id window
+    /// ([`DeclareQueue::id_window`](crate::DeclareQueue::id_window)), a message is stored once under it: within
+    /// the window a second publish gets the receipt of the first, and another message under that id is
+    /// [`ErrorKind::IdConflict`](crate::ErrorKind::IdConflict).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # use std::time::Duration;
+    /// let orders = client.queue("orders");
+    /// orders.declare().id_window(Duration::from_secs(3600)).await?;
+    /// let order = posthaste::Bytes::from("7");
+    /// let first = orders.publish(&order).id("order-7").await?;
+    /// let again = orders.publish(&order).id("order-7").await?;
+    /// assert!(again.duplicate && again.position == first.position);
+    /// # Ok(()) }
+    /// ```
     pub fn id(mut self, id: impl Into<String>) -> Self {
         self.properties = self.properties.id(id);
         self

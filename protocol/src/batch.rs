@@ -20,8 +20,10 @@ mod slice;
 mod view;
 
 pub use builder::{BatchBuilder, Record, RecordError};
-pub use check::{DelayedRecords, RecordLimits, check_records, delayed_records};
-pub use slice::{SliceCursor, slice_batch};
+pub use check::{
+    DelayedRecords, RecordId, RecordIds, RecordLimits, check_records, delayed_records, record_ids,
+};
+pub use slice::{SliceCursor, pick_records, slice_batch};
 pub use view::{Headers, PieceRecords, RecordView, Records};
 
 use crate::error::{DecodeError, ErrorCode};

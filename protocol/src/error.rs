@@ -49,6 +49,12 @@ pub enum ErrorCode {
     QuotaExceeded = 306,
     /// The lease is not held (any more).
     LeaseExpired = 401,
+    /// Another message has that id, and its window is not over.
+    IdConflict = 402,
+    /// The broker remembers as many message ids as it may. Try later.
+    IdsFull = 403,
+    /// The queue or topic does not end where the publish expects it to.
+    OffsetMismatch = 404,
     /// Stored data is damaged; the damaged messages are not delivered.
     DataLoss = 501,
     /// The outcome is unknown: the broker stopped while it was being stored.
@@ -80,6 +86,9 @@ impl ErrorCode {
         ErrorCode::ProducerFenced,
         ErrorCode::QuotaExceeded,
         ErrorCode::LeaseExpired,
+        ErrorCode::IdConflict,
+        ErrorCode::IdsFull,
+        ErrorCode::OffsetMismatch,
         ErrorCode::DataLoss,
         ErrorCode::Indeterminate,
         ErrorCode::ShuttingDown,

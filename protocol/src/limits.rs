@@ -83,6 +83,10 @@ pub const RETRY_FACTOR_PERCENT_MIN: u32 = 100;
 pub const RETRY_FACTOR_PERCENT_MAX: u32 = 1_000;
 /// Most that a delay before a retry may be cut by at random, in percent: all of it.
 pub const RETRY_JITTER_PERCENT_MAX: u32 = 100;
+/// Shortest window of message ids: a second.
+pub const ID_WINDOW_MS_MIN: u64 = 1_000;
+/// Longest window of message ids: 30 days.
+pub const ID_WINDOW_MS_MAX: u64 = 2_592_000_000;
 /// Longest delay that a single retry may ask for: a year.
 pub const DELAY_MS_MAX: u64 = 31_536_000_000;
 

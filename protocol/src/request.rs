@@ -64,6 +64,9 @@ pub struct Settings {
     pub retry_factor_percent: Option<u32>,
     /// A plain retry comes up to this much earlier than its delay says, in percent of it; 0..=100.
     pub retry_jitter_percent: Option<u32>,
+    /// A message whose id was stored less than this ago is stored once: later ones get its receipt. In
+    /// milliseconds, 0 = ids are not remembered; 1,000..=2,592,000,000.
+    pub id_window_ms: Option<u64>,
 }
 
 /// Where a reader or a new group starts.

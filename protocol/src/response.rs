@@ -111,6 +111,31 @@ pub struct Confirmed {
     pub duplicate: bool,
 }
 
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is durable.
+    Stored,
+    /// A message with its id was durable already; its place is told.
+    Duplicate,
+    /// Another message has its id: this one was not stored
+    /// ([`ErrorCode::IdConflict`](crate::ErrorCode::IdConflict)).
+    Conflict,
+}
+
+/// What became of some records in a row, told where a range of publishes cannot tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcomes {
+    /// Where they are.
+    pub target: TargetId,
+    /// How many records, at least 1.
+    pub count: u32,
+    /// Offset of the first; the others follow. `u64::MAX` if that is no longer known; 0 of conflicts.
+    pub base_offset: u64,
+    /// What became of them.
+    pub fate: Fate,
+}
+
 /// Consecutive batches of one stream, verbatim, and which of their records are meant.
 /// Records are numbered from `base_offset`; `from..from + count` are delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,6 +241,9 @@ pub enum Response {
     },
     /// Publishes that are now durable. Cumulative ranges, in publish order per target.
     Confirms(Vec<Confirmed>),
+    /// To a publish whose records did not all meet one fate, under its number. Record by record, in the
+    /// order of the publish; more of these follow until all records are told.
+    Receipts(Vec<Outcomes>),
     /// To consume: the channel is open.
     Consuming {
         /// The lease that applies.

@@ -51,6 +51,7 @@ pub use error::{Damage, StorageError};
 pub use keeper::{CheckpointDone, LogKeeper};
 pub use lsn::Lsn;
 pub use options::Options;
+pub use random::random_u64;
 pub use reader::{LogReader, Space};
 pub use recovery::{Opened, Opening, open};
 pub use report::RecoveryReport;

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::time::SystemTime;
 
 /// From the keys that the system gave the standard library, which are different for each state, and the clock.
-pub(crate) fn random_u64() -> u64 {
+pub fn random_u64() -> u64 {
     let mut hasher = RandomState::new().build_hasher();
     if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
         hasher.write_u128(now.as_nanos());

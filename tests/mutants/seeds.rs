@@ -337,6 +337,15 @@ pub(crate) const SEEDS: &[Seed] = &[
         tests: &[HISTORIES, SIMULATION],
     },
     Seed {
+        name: "ids-not-persisted",
+        promise: "P27",
+        bug: "forgets in a checkpoint what was stored under which id",
+        tests: &[
+            "broker::shard::tests::ids::ids_last_for_the_window_over_restarts_and_not_much_longer",
+            HISTORIES,
+        ],
+    },
+    Seed {
         name: "dedup-not-persisted",
         promise: "P27",
         bug: "forgets in a checkpoint what a producer has published",

@@ -6,7 +6,7 @@ use crate::wait::PATIENCE;
 use bytes::{Bytes, BytesMut};
 pub use parts::{Got, batch, consume, encode, hello, hello_of, name};
 use posthaste_protocol::request::{Kind, Outcome, Settings, Settle};
-use posthaste_protocol::response::{Deliver, Description, GroupInfo};
+use posthaste_protocol::response::{Deliver, Description, GroupInfo, Outcomes};
 use posthaste_protocol::{
     Cut, ErrorCode, Frame, PREFACE, Request, Response, cut_frame, destination_seed,
 };
@@ -364,6 +364,18 @@ impl Raw {
                 Response::Deliver(deliver) => self.keep(&frame, deliver),
                 _ => {}
             }
+        }
+    }
+
+    /// What became of each record of a publish that is not told as a whole.
+    ///
+    /// # Panics
+    /// When the broker says something else.
+    pub fn receipts(&mut self, publish: u64) -> Vec<Outcomes> {
+        let (frame, response) = self.heard().expect("the broker answers a publish");
+        match response {
+            Response::Receipts(outcomes) if frame.header.corr == publish => outcomes,
+            other => panic!("{other:?}"),
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// Publishes messages, and returns when they are on the broker's disk.
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  posthaste pub orders '{\"id\":7}' --key c42 --header kind=new\n  posthaste pub orders @job.json --in 10m\n  posthaste pub orders @lines.txt --lines\n  seq 1000 | posthaste pub orders --lines", help_template = crate::args::TEMPLATE)]
+#[command(before_help = "Examples:\n  posthaste pub orders '{\"id\":7}' --key c42 --header kind=new\n  posthaste pub orders @job.json --in 10m\n  posthaste pub orders @order.json --id order-7\n  posthaste pub orders @lines.txt --lines\n  seq 1000 | posthaste pub orders --lines", help_template = crate::args::TEMPLATE)]
 pub(crate) struct Publish {
     /// Queue or topic.
     dest: String,
@@ -30,6 +30,9 @@ pub(crate) struct Publish {
     /// A header; may be given several times.
     #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = values::header)]
     header: Vec<(String, String)>,
+    /// The message's own id: where the queue or topic has an id window, it is stored once under it.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["lines", "count"])]
+    id: Option<String>,
     /// Publish the message so many times.
     #[arg(short, long, value_name = "N", value_parser = values::nonzero_count, default_value = "1")]
     count: u64,
@@ -126,6 +129,9 @@ fn properties(args: &Publish) -> Properties {
     if let Some(key) = &args.key {
         properties = properties.key(key);
     }
+    if let Some(id) = &args.id {
+        properties = properties.id(id);
+    }
     for (name, value) in &args.header {
         properties = properties.header(name, value);
     }
@@ -153,8 +159,13 @@ async fn one(
         "stored": 1,
         "durability": "synced",
     });
-    let position = format!("position {}", receipt.position);
-    context.output.done(&["stored", &args.dest, &position], object)?;
+    // The place of what was stored long ago may be forgotten.
+    let position = match receipt.position {
+        u64::MAX => "position unknown".to_owned(),
+        position => format!("position {position}"),
+    };
+    let what = if receipt.duplicate { "stored before" } else { "stored" };
+    context.output.done(&[what, &args.dest, &position], object)?;
     Ok(Exit::Done)
 }
 

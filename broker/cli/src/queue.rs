@@ -4,10 +4,11 @@ use crate::confirm::Safety;
 use crate::context::Context;
 use crate::declared::{self, Target};
 use crate::errors::Outcome;
-use crate::settings::Delivery;
-use crate::values;
+use crate::settings::{Delivery, millis};
+use crate::{shown, values};
 use clap::{Args, Subcommand};
 use posthaste::Kind;
+use std::time::Duration;
 
 /// Creates, changes, shows and removes queues.
 #[derive(Debug, Args)]
@@ -35,6 +36,9 @@ struct Set {
     /// Refuse publishes beyond this many unsettled messages; 0 means no limit.
     #[arg(long, value_name = "N", value_parser = values::count)]
     max_messages: Option<u64>,
+    /// Store a message once that is published under one id within this time; 0 remembers no ids.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    id_window: Option<Duration>,
     /// Tell what would change, and do nothing. Exit code 7 if something would.
     #[arg(long, help_heading = "Safety")]
     dry_run: bool,
@@ -71,6 +75,7 @@ async fn set(args: &Set, context: &Context) -> Outcome {
     let queue = client.queue(&args.name);
     let mut wanted = args.delivery.wanted();
     wanted.limit("max_messages", args.max_messages, |n| n.to_string());
+    wanted.limit("id_window", args.id_window.map(millis), shown::setting_ms);
     let target = Target { kind: Kind::Queue, name: &args.name, wanted };
     let before = target.find(queue.describe().await)?;
     if args.dry_run {
@@ -88,6 +93,9 @@ async fn set(args: &Set, context: &Context) -> Outcome {
     }
     if let Some(limit) = args.max_messages {
         declare = declare.max_messages(limit);
+    }
+    if let Some(window) = args.id_window {
+        declare = declare.id_window(window);
     }
     let done = declare.await?;
     target.tell(context, before.as_ref(), Some(done))

@@ -7,8 +7,9 @@
 use crate::context::Context;
 use crate::errors::{Exit, Failure, Outcome};
 use crate::refusals::{not_started, stopped_by_itself};
+use crate::values;
 use clap::Args;
-use posthaste_broker::{Broker, Config};
+use posthaste_broker::{Broker, Config, Limits};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -39,6 +40,9 @@ pub(crate) struct Serve {
     /// Least severe messages that are logged on stderr.
     #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
     log: LogLevel,
+    /// Message ids remembered in all queues and topics together, some 60 bytes of memory each.
+    #[arg(long, value_name = "N", value_parser = values::count, default_value = "10000000")]
+    message_ids: u64,
     /// Serve what is intact when the log is damaged, and report what is lost, instead of refusing.
     #[arg(long, help_heading = "Safety")]
     quarantine_damage: bool,
@@ -137,6 +141,10 @@ async fn serve(args: &Serve, context: &Context) -> Outcome {
         listen: args.listen,
         http: args.http.0,
         quarantine_damage: args.quarantine_damage,
+        limits: Limits {
+            message_ids_max: usize::try_from(args.message_ids).unwrap_or(usize::MAX),
+            ..Limits::default()
+        },
         ..Config::default()
     };
     let broker = Broker::start(config).await.map_err(|error| not_started(&error, args))?;

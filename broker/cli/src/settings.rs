@@ -127,6 +127,7 @@ pub(crate) fn shown_settings(settings: &Settings) -> Vec<(&'static str, String)>
         ("retain", settings.retain_for.map(ms)),
         ("retain_bytes", settings.retain_bytes.map(|n| n.to_string())),
         ("max_messages", settings.max_messages.map(|n| n.to_string())),
+        ("id_window", settings.id_window.map(ms)),
     ];
     all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
@@ -143,6 +144,7 @@ pub(crate) fn json_settings(settings: &Settings) -> Value {
         "retain_ms": settings.retain_for.map(millis),
         "retain_bytes": settings.retain_bytes,
         "max_messages": settings.max_messages,
+        "id_window_ms": settings.id_window.map(millis),
     })
 }
 

@@ -39,6 +39,9 @@ struct Set {
     retain_bytes: Option<u64>,
     #[command(flatten)]
     delivery: Delivery,
+    /// Store a message once that is published under one id within this time; 0 remembers no ids.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    id_window: Option<Duration>,
     /// Tell what would change, and do nothing. Exit code 7 if something would.
     #[arg(long, help_heading = "Safety")]
     dry_run: bool,
@@ -76,6 +79,7 @@ async fn set(args: &Set, context: &Context) -> Outcome {
     let mut wanted = args.delivery.wanted();
     wanted.limit("retain", args.retain.map(millis), shown::setting_ms);
     wanted.limit("retain_bytes", args.retain_bytes, |n| n.to_string());
+    wanted.limit("id_window", args.id_window.map(millis), shown::setting_ms);
     let target = Target { kind: Kind::Topic, name: &args.name, wanted };
     let before = target.find(topic.describe().await)?;
     if args.dry_run {
@@ -96,6 +100,9 @@ async fn set(args: &Set, context: &Context) -> Outcome {
     }
     if let Some(backoff) = args.delivery.backoff() {
         declare = declare.retry(backoff);
+    }
+    if let Some(window) = args.id_window {
+        declare = declare.id_window(window);
     }
     let done = declare.await?;
     target.tell(context, before.as_ref(), Some(done))

@@ -46,6 +46,7 @@ fn apply_run(
     effects: &mut Effects,
 ) -> Result<(), ApplyError> {
     let mut delayed = Vec::new();
+    let mut ids = Vec::new();
     let mut headers = Vec::new();
     let mut rest = &run.batches[..];
     while !rest.is_empty() {
@@ -55,14 +56,17 @@ fn apply_run(
         if header.is_delayed() {
             delayed.extend(delayed_records(batch));
         }
-        headers.push((header, first..delayed.len()));
+        let first_id = ids.len();
+        ids.extend(shard.identify(run.stream, batch).into_iter().flatten());
+        headers.push((header, first..delayed.len(), first_id..ids.len()));
         rest = behind;
     }
-    let batches = headers.iter().map(|(header, range)| AppliedBatch {
+    let batches = headers.iter().map(|(header, delays, identified)| AppliedBatch {
         count: header.count,
         producer: header.producer,
         sequence: header.sequence,
-        delayed: &delayed[range.clone()],
+        delayed: &delayed[delays.clone()],
+        ids: &ids[identified.clone()],
     });
     let applied = AppliedRun {
         stream: run.stream,

@@ -13,7 +13,7 @@ use crate::shard::Shard;
 use crate::shard::effects::{ConsumerId, Effect, Effects, GroupId};
 use bytes::{Bytes, BytesMut};
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
-use posthaste_protocol::{Request, Response, mutant};
+use posthaste_protocol::{Response, mutant};
 use posthaste_storage::{Block, Body, LogKeeper, LogReader};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -86,11 +86,19 @@ pub(crate) struct Core {
     pub(super) counters: Counters,
     pub(super) has_space: bool,
     space_checked_ms: Option<u64>,
+    /// For the hashes of message ids, once somebody wants ids remembered.
+    pub(super) id_key: [u8; 16],
 }
 
 impl Core {
-    pub(crate) fn new(shard: Shard, log: LogReader, directory: Arc<Directory>) -> Core {
+    pub(crate) fn new(
+        shard: Shard,
+        log: LogReader,
+        directory: Arc<Directory>,
+        id_key: [u8; 16],
+    ) -> Core {
         Core {
+            id_key,
             shard,
             log,
             directory,
@@ -135,7 +143,7 @@ impl Core {
                 for item in items {
                     match item {
                         Item::Publish { number, target, header, batch } => {
-                            self.publish(connection, number, target, header, batch);
+                            self.publish(connection, number, target, header, batch, now);
                         }
                         Item::Request { channel, corr, request } => {
                             self.request(connection, channel, corr, *request, now);
@@ -287,6 +295,11 @@ impl Core {
         self.dirty = dirty;
     }
 
+    /// LIMIT: see [`crate::config::Limits::message_ids_max`].
+    pub(crate) fn limit_message_ids(&mut self, max: usize) {
+        self.shard.limit_message_ids(max);
+    }
+
     pub(crate) fn shard(&self) -> &Shard {
         &self.shard
     }
@@ -312,7 +325,8 @@ impl Core {
 
     /// Hands the counters to the metrics facade.
     pub(crate) fn publish_metrics(&self, handles: &Handles, now: Now) {
-        handles.publish(&self.counters, &self.stats(now), self.shard.unaccounted_in_all());
+        let (unaccounted, ids) = (self.shard.unaccounted_in_all(), self.shard.message_id_count());
+        handles.publish(&self.counters, &self.stats(now), unaccounted, ids);
     }
 
     /// Counts the messages of some groups; the next call goes on with the others.
@@ -377,42 +391,6 @@ impl Core {
         self.resting.push((now.mono_ms + READ_RETRY_MS, group));
     }
 
-    fn keep(&mut self, waiting: Waiting, effects: &[Effect], now: Now) {
-        self.confirm(&waiting.promises, effects);
-        for after in waiting.afters {
-            match after {
-                After::Reply { connection, channel, corr, response } => {
-                    self.say(connection, channel, corr, &response);
-                }
-                After::Attach { connection, channel, corr, request } => {
-                    if let Request::Consume(consume) = *request {
-                        self.attach(connection, channel, corr, &consume);
-                    }
-                }
-                After::Finish { connection, farewell } => {
-                    self.finish(connection, farewell, now);
-                }
-                After::Unpark { group } => self.shard.unpark(group),
-            }
-        }
-    }
-
-    fn refuse_all(&mut self, waiting: &Waiting, why: &ErrorReply) {
-        let refused = Response::Error(why.clone());
-        for promise in &waiting.promises {
-            self.say(promise.connection, 0, promise.number, &refused);
-        }
-        for after in &waiting.afters {
-            match after {
-                After::Reply { connection, channel, corr, .. }
-                | After::Attach { connection, channel, corr, .. } => {
-                    self.say(*connection, *channel, *corr, &refused);
-                }
-                After::Finish { .. } | After::Unpark { .. } => {}
-            }
-        }
-    }
-
     fn on_effect(&mut self, effect: &Effect) {
         match effect {
             Effect::ConsumerGone { consumer } => {
@@ -431,7 +409,12 @@ impl Core {
     }
 
     /// Closes a connection once every answer that is due has been given: nothing comes behind the farewell.
-    fn finish(&mut self, connection: ConnectionId, farewell: Option<Box<Response>>, now: Now) {
+    pub(super) fn finish(
+        &mut self,
+        connection: ConnectionId,
+        farewell: Option<Box<Response>>,
+        now: Now,
+    ) {
         match self.connections.get_mut(&connection) {
             Some(found) if found.reads > 0 => found.ending = Some(farewell),
             _ => {

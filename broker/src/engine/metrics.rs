@@ -15,6 +15,7 @@ pub(crate) struct Counters {
     pub(crate) delivered: u64,
     pub(crate) blocks: u64,
     pub(crate) connections_opened: u64,
+    pub(crate) id_conflicts: u64,
     pub(crate) totals: Counts,
 }
 
@@ -37,8 +38,8 @@ impl Counters {
 /// The registered handles.
 #[derive(Clone)]
 pub(crate) struct Handles {
-    counters: [Counter; 12],
-    gauges: [Gauge; 6],
+    counters: [Counter; 13],
+    gauges: [Gauge; 7],
 }
 
 impl std::fmt::Debug for Handles {
@@ -66,6 +67,7 @@ impl Handles {
                 counter!("posthaste_messages_dead_lettered_total"),
                 settled("purged"),
                 counter!("posthaste_messages_lost_total"),
+                counter!("posthaste_publish_id_conflicts_total"),
             ],
             gauges: [
                 gauge!("posthaste_connections"),
@@ -74,12 +76,19 @@ impl Handles {
                 gauge!("posthaste_storage_free_bytes"),
                 gauge!("posthaste_uptime_seconds"),
                 gauge!("posthaste_messages_unaccounted"),
+                gauge!("posthaste_message_ids"),
             ],
         }
     }
 
     /// Publishes the present values.
-    pub(crate) fn publish(&self, counters: &Counters, stats: &Stats, unaccounted: u64) {
+    pub(crate) fn publish(
+        &self,
+        counters: &Counters,
+        stats: &Stats,
+        unaccounted: u64,
+        message_ids: usize,
+    ) {
         let totals = &counters.totals;
         let values = [
             counters.confirmed,
@@ -94,6 +103,7 @@ impl Handles {
             totals.dead,
             totals.purged,
             totals.lost,
+            counters.id_conflicts,
         ];
         for (counter, value) in self.counters.iter().zip(values) {
             counter.absolute(value);
@@ -106,6 +116,7 @@ impl Handles {
             stats.free_bytes as f64,
             stats.uptime_ms as f64 / 1_000.0,
             unaccounted as f64,
+            message_ids as f64,
         ];
         for (gauge, value) in self.gauges.iter().zip(values) {
             gauge.set(value);

@@ -19,6 +19,7 @@ pub(crate) mod input;
 pub(crate) mod metrics;
 mod open;
 pub(crate) mod outbox;
+mod promises;
 mod publish;
 mod reads;
 mod requests;

@@ -9,6 +9,7 @@ use crate::shard::command::Command;
 use crate::shard::effects::{GroupId, StreamId};
 use bytes::Bytes;
 use posthaste_protocol::mutant;
+use posthaste_protocol::response::Outcomes;
 use posthaste_protocol::{Request, Response};
 use posthaste_storage::{Body, BodyBuilder};
 use std::collections::VecDeque;
@@ -42,6 +43,12 @@ pub(super) enum After {
         channel: u16,
         corr: u64,
         response: Box<Response>,
+    },
+    /// The records of a publish met different fates.
+    Receipts {
+        connection: ConnectionId,
+        number: u64,
+        outcomes: Vec<Outcomes>,
     },
     /// The group exists now: the consumer may be attached.
     Attach {

@@ -1,21 +1,38 @@
 //! Publishes: admission, and the cumulative confirms once their block is durable.
 
+use super::Now;
 use super::core::Core;
 use super::input::ConnectionId;
-use super::open::Promise;
-use crate::shard::effects::{Admit, Effect, Refusal, StreamId};
+use super::open::{After, Promise};
+use crate::shard::effects::{Admit, AdmitIds, Effect, Identified, Offer, Refusal, StreamId};
 use bytes::Bytes;
-use posthaste_protocol::batch::BatchHeader;
+use posthaste_protocol::batch::{BatchHeader, pick_records};
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
-use posthaste_protocol::response::Confirmed;
+use posthaste_protocol::response::{Confirmed, Fate, Outcomes};
 use posthaste_protocol::{Response, mutant};
 
 /// Ranges per confirm frame.
 const CONFIRMS_PER_FRAME: usize = 4_096;
+/// Items per frame that tells the fates of records.
+const OUTCOMES_PER_FRAME: usize = 8_192;
 /// LIMIT: of a batch with delayed messages, its messages times the groups that get them.
 const DELAYS_PER_BATCH_MAX: u64 = 262_144;
 /// Advice to a client that is told to wait.
 pub(super) const RETRY_AFTER_MS: u32 = 500;
+
+/// A publish on its way to admission.
+struct Published {
+    connection: ConnectionId,
+    number: u64,
+    target: StreamId,
+    header: BatchHeader,
+    batch: Bytes,
+}
+
+fn offer(stream: StreamId, header: &BatchHeader) -> Offer {
+    let BatchHeader { producer, sequence, count, .. } = *header;
+    Offer { stream, producer, sequence, records: count }
+}
 
 impl Core {
     pub(super) fn publish(
@@ -25,13 +42,17 @@ impl Core {
         target: StreamId,
         header: BatchHeader,
         batch: Bytes,
+        now: Now,
     ) {
         let checked = self.check_publish(connection, header.producer);
         if let Err(refusal) = checked.and_then(|()| self.check_delays(target, &header)) {
             return self.refuse_publish(connection, number, refusal);
         }
-        let admitted =
-            self.shard.admit_publish(target, header.producer, header.sequence, header.count);
+        if let Some(ids) = self.shard.identify(target, &batch).filter(|ids| !ids.is_empty()) {
+            let published = Published { connection, number, target, header, batch };
+            return self.publish_with_ids(published, &ids, now);
+        }
+        let admitted = self.shard.admit_publish(&offer(target, &header));
         let mut promise = Promise {
             connection,
             number,
@@ -59,6 +80,83 @@ impl Core {
             return self.confirm(&[promise], &[]);
         }
         self.open.waiting.promises.push(promise);
+    }
+
+    /// The same where ids are remembered: each record may meet another fate.
+    fn publish_with_ids(&mut self, published: Published, ids: &[Identified], now: Now) {
+        let Published { connection, number, target, header, batch } = published;
+        let admitted = self.shard.admit_with_ids(&offer(target, &header), ids, now.wall_ms);
+        let (outcomes, base_offset, stored) = match admitted {
+            AdmitIds::Ok { outcomes, base_offset, stored } => (outcomes, base_offset, stored),
+            AdmitIds::Refused(refusal) => {
+                return self.refuse_publish(connection, number, refusal);
+            }
+        };
+        if stored > 0 {
+            match self.picked(target, header.count, batch, &outcomes) {
+                Ok(batch) => self.open.append(target, base_offset, stored, batch),
+                // Cannot be: it was checked. Its offsets are then missing, which is told as a loss.
+                Err(refusal) => return self.refuse_publish(connection, number, refusal),
+            }
+        }
+        for outcome in &outcomes {
+            match outcome.fate {
+                Fate::Stored => {}
+                Fate::Duplicate => self.counters.duplicates += u64::from(outcome.count),
+                Fate::Conflict => self.counters.id_conflicts += u64::from(outcome.count),
+            }
+        }
+        match outcomes[..] {
+            [one] if one.fate != Fate::Conflict => self.open.waiting.promises.push(Promise {
+                connection,
+                number,
+                target: one.target,
+                base_offset: one.base_offset,
+                records: header.count,
+                is_duplicate: one.fate == Fate::Duplicate,
+            }),
+            _ => self.open.waiting.afters.push(After::Receipts { connection, number, outcomes }),
+        }
+    }
+
+    /// The records of a batch that are to be stored.
+    fn picked(
+        &self,
+        target: StreamId,
+        count: u32,
+        batch: Bytes,
+        outcomes: &[Outcomes],
+    ) -> Result<Bytes, Refusal> {
+        let (mut ranges, mut from) = (Vec::new(), 0);
+        for outcome in outcomes {
+            if outcome.fate == Fate::Stored {
+                ranges.push((from, outcome.count));
+            }
+            from += outcome.count;
+        }
+        if ranges == [(0, count)] {
+            return Ok(batch);
+        }
+        let seed = self.directory.seed(target).ok_or("its destination has no name");
+        let picked = seed.and_then(|seed| {
+            pick_records(&batch, seed, &ranges).map_err(|_damaged| "it cannot be cut")
+        });
+        picked.map_err(|why| Refusal::new(ErrorCode::Internal, format!("a checked batch: {why}")))
+    }
+
+    /// Tells a publisher what became of each record.
+    pub(super) fn say_receipts(
+        &mut self,
+        connection: ConnectionId,
+        number: u64,
+        outcomes: &[Outcomes],
+    ) {
+        for outcome in outcomes.iter().filter(|outcome| outcome.fate != Fate::Conflict) {
+            self.counters.confirmed += u64::from(outcome.count);
+        }
+        for outcomes in outcomes.chunks(OUTCOMES_PER_FRAME) {
+            self.say(connection, 0, number, &Response::Receipts(outcomes.to_vec()));
+        }
     }
 
     fn check_publish(&self, connection: ConnectionId, producer: u32) -> Result<(), Refusal> {

@@ -61,6 +61,9 @@ impl Core {
             }
             Request::Declare { kind, name, settings } => {
                 let admitted = self.shard.admit_declare(kind, &name, &settings)?;
+                if settings.id_window_ms.is_some_and(|ms| ms > 0) && self.shard.lacks_id_key() {
+                    self.open.command(&Command::IdKey { key: self.id_key });
+                }
                 let (declared, id) = admitted.answer;
                 self.directory.insert(id, &name);
                 self.append(asked, admitted.command, Response::Declared { declared, id });

@@ -8,7 +8,7 @@ use crate::shard::command::Command;
 use crate::shard::effects::{Effects, StateError};
 use posthaste_storage::disk::Disk;
 use posthaste_storage::{
-    BodyBuilder, LogKeeper, LogWriter, Opened, Options, RecoveryReport, StorageError,
+    BodyBuilder, LogKeeper, LogWriter, Opened, Options, RecoveryReport, StorageError, random_u64,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +48,7 @@ pub(crate) fn open(
     options: Options,
     wall_ms: u64,
 ) -> Result<Ready, OpenError> {
+    let id_key = id_key(options.seed);
     let opening = posthaste_storage::open(disk, dir, options)?;
     let mut shard = match opening.checkpoint() {
         Some(state) => Shard::restore(state)?,
@@ -72,8 +73,14 @@ pub(crate) fn open(
     }
     let directory = Arc::new(Directory::default());
     fill(&directory, &shard);
-    let core = Core::new(shard, reader, Arc::clone(&directory));
+    let core = Core::new(shard, reader, Arc::clone(&directory), id_key);
     Ok(Ready { core, writer, keeper, report, directory })
+}
+
+/// A key that nobody can foresee, or one that can be repeated for tests.
+fn id_key(seed: Option<u64>) -> [u8; 16] {
+    let half = || seed.unwrap_or_else(random_u64);
+    (u128::from(half()) << 64 | u128::from(half())).to_le_bytes()
 }
 
 fn log_start(

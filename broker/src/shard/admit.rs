@@ -3,46 +3,39 @@
 //! ORDER: every command and batch admitted here has to be appended, and in this order per stream,
 //! group and name; the next admission counts on it. Applying then never meets a surprise.
 
+mod ids;
 mod names;
 mod work;
 
 use super::Shard;
 use super::command::Command;
 use super::dedup::Known;
-use super::effects::{Admit, Admitted, OpenedProducer, Refusal, StreamId};
+use super::effects::{Admit, Admitted, Offer, OpenedProducer, Refusal, StreamId};
 use super::stream::Stream;
 use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::mutant;
 
+const GONE: &str = "the queue or topic does not exist (any more)";
+
+/// Where a publish was stored, if that is still known.
+type Stored = Option<(StreamId, u64)>;
+
 impl Shard {
     /// May this batch be appended? Its offsets are taken from now on.
-    pub fn admit_publish(
-        &mut self,
-        stream: StreamId,
-        producer: u32,
-        sequence: u64,
-        records: u32,
-    ) -> Admit {
+    pub fn admit_publish(&mut self, offer: &Offer) -> Admit {
+        let Offer { stream, producer, sequence, records } = *offer;
         let Some(target) = self.streams.get(&stream).filter(|stream| !stream.is_leaving) else {
-            return refused(ErrorCode::NotFound, "the queue or topic does not exist (any more)");
+            return refused(ErrorCode::NotFound, GONE);
         };
         let is_tracked = producer != 0;
         if is_tracked {
-            match self.known(producer, sequence) {
-                Ok(Known::New) => {}
-                Ok(Known::Stored(place)) => {
+            match self.stored_before(producer, sequence) {
+                Ok(None) => {}
+                Ok(Some(place)) => {
                     return Admit::Duplicate {
                         stream: place.map_or(stream, |(stream, _)| stream),
                         base_offset: place.map(|(_, base_offset)| base_offset),
                     };
-                }
-                Ok(Known::TooOld) => {
-                    let what = "too old a publish of this session to tell whether it was stored";
-                    return refused(ErrorCode::Indeterminate, what);
-                }
-                Ok(Known::NoProducer) => {
-                    let what = "the producer session is not known (any more); open it again";
-                    return refused(ErrorCode::ProducerFenced, what);
                 }
                 Err(refusal) => return Admit::Refused(refusal),
             }
@@ -87,12 +80,24 @@ impl Shard {
         }
     }
 
-    fn known(&self, producer: u32, sequence: u64) -> Result<Known, Refusal> {
+    /// `None`: this publish of a session is new. Else it is stored, or appended; and where, if still known.
+    fn stored_before(&self, producer: u32, sequence: u64) -> Result<Option<Stored>, Refusal> {
         if sequence == 0 || sequence == u64::MAX {
             let what = "a publish of a producer session has a sequence from 1";
             return Err(Refusal::new(ErrorCode::InvalidArgument, what));
         }
-        Ok(self.producers.known(producer, sequence))
+        match self.producers.known(producer, sequence) {
+            Known::New => Ok(None),
+            Known::Stored(place) => Ok(Some(place)),
+            Known::TooOld => {
+                let what = "too old a publish of this session to tell whether it was stored";
+                Err(Refusal::new(ErrorCode::Indeterminate, what))
+            }
+            Known::NoProducer => {
+                let what = "the producer session is not known (any more); open it again";
+                Err(Refusal::new(ErrorCode::ProducerFenced, what))
+            }
+        }
     }
 
     /// Whether a queue with a limit has room for records up to `end`.

@@ -47,6 +47,7 @@ impl Shard {
                 self.apply_dead_replay(*group, *offset, effects);
             }
             Command::DeadDrop { group, offset } => self.apply_dead_drop(*group, *offset, effects),
+            Command::IdKey { key } => drop(self.message_ids.key.get_or_insert(*key)),
         }
     }
 
@@ -127,6 +128,11 @@ impl Shard {
                     records: batch.count,
                 };
                 self.producers.accept(batch.producer, receipt, now_ms);
+            }
+            if !batch.ids.is_empty() {
+                let aging = &self.aging;
+                let is_old = |window_ms, at_ms| at_ms < aging.older_than(window_ms, now_ms);
+                self.message_ids.store(id, base_offset, batch.ids, now_ms, is_old);
             }
             for (index, due_ms) in batch.delayed {
                 let first = base_offset.saturating_add(u64::from(*index));

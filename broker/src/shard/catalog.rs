@@ -6,8 +6,8 @@ use super::group::Rules;
 use super::stream::Stream;
 use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::limits::{
-    ATTEMPTS_MAX, LEASE_MS_MAX, LEASE_MS_MIN, RETRY_FACTOR_PERCENT_MAX, RETRY_FACTOR_PERCENT_MIN,
-    RETRY_JITTER_PERCENT_MAX, RETRY_MS_MAX,
+    ATTEMPTS_MAX, ID_WINDOW_MS_MAX, ID_WINDOW_MS_MIN, LEASE_MS_MAX, LEASE_MS_MIN,
+    RETRY_FACTOR_PERCENT_MAX, RETRY_FACTOR_PERCENT_MIN, RETRY_JITTER_PERCENT_MAX, RETRY_MS_MAX,
 };
 use posthaste_protocol::names::{self, GroupName, Name};
 use posthaste_protocol::request::{Kind, Settings};
@@ -106,6 +106,7 @@ pub(super) fn merged(old: &Settings, new: &Settings) -> Settings {
         max_messages: new.max_messages.or(old.max_messages),
         retry_factor_percent: new.retry_factor_percent.or(old.retry_factor_percent),
         retry_jitter_percent: new.retry_jitter_percent.or(old.retry_jitter_percent),
+        id_window_ms: new.id_window_ms.or(old.id_window_ms),
     }
 }
 
@@ -113,10 +114,15 @@ pub(super) fn merged(old: &Settings, new: &Settings) -> Settings {
 pub(super) fn effective(kind: Kind, settings: &Settings) -> Settings {
     let rules = Rules::of(&Settings::default(), settings).settings();
     match kind {
-        Kind::Queue => Settings { max_messages: settings.max_messages.or(Some(0)), ..rules },
+        Kind::Queue => Settings {
+            max_messages: settings.max_messages.or(Some(0)),
+            id_window_ms: settings.id_window_ms,
+            ..rules
+        },
         Kind::Topic => Settings {
             retain_ms: settings.retain_ms.or(Some(0)),
             retain_bytes: settings.retain_bytes.or(Some(0)),
+            id_window_ms: settings.id_window_ms,
             ..rules
         },
     }
@@ -137,11 +143,11 @@ pub(super) fn check_stream_settings(kind: Kind, settings: &Settings) -> Result<(
 /// Whether these settings can be set on a group.
 pub(super) fn check_group_settings(settings: &Settings) -> Result<(), Refusal> {
     check_ranges(settings)?;
-    let Settings { retain_ms, retain_bytes, max_messages, .. } = settings;
-    if retain_ms.is_some() || retain_bytes.is_some() || max_messages.is_some() {
+    let Settings { retain_ms, retain_bytes, max_messages, id_window_ms, .. } = settings;
+    if [retain_ms, retain_bytes, max_messages, id_window_ms].into_iter().any(Option::is_some) {
         return Err(Refusal::new(
             ErrorCode::Conflict,
-            "retain_ms, retain_bytes and max_messages are not for groups",
+            "retain_ms, retain_bytes, max_messages and id_window_ms are not for groups",
         ));
     }
     Ok(())
@@ -182,6 +188,16 @@ fn check_ranges(settings: &Settings) -> Result<(), Refusal> {
                 format!("{name} {value} is outside of {min} to {max}"),
             ));
         }
+    }
+    if let Some(window) = settings.id_window_ms.filter(|ms| *ms > 0)
+        && !(ID_WINDOW_MS_MIN..=ID_WINDOW_MS_MAX).contains(&window)
+    {
+        return Err(Refusal::new(
+            ErrorCode::InvalidArgument,
+            format!(
+                "id_window_ms {window} is neither 0 nor within {ID_WINDOW_MS_MIN} to {ID_WINDOW_MS_MAX}"
+            ),
+        ));
     }
     Ok(())
 }

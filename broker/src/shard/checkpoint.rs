@@ -37,18 +37,21 @@ enum Section {
     CleanStop = 5,
     /// What went into each group and what came out. Older checkpoints have none; then it follows from the progress.
     Ledgers = 6,
+    /// Message ids of queues and topics with a window.
+    MessageIds = 8,
     /// Empty: nothing is cut off.
     End = 0xffff,
 }
 
 impl Section {
-    const ALL: [Section; 7] = [
+    const ALL: [Section; 8] = [
         Section::Shard,
         Section::Streams,
         Section::Groups,
         Section::Producers,
         Section::CleanStop,
         Section::Ledgers,
+        Section::MessageIds,
         Section::End,
     ];
 
@@ -70,6 +73,7 @@ impl Section {
             | Section::Groups
             | Section::Producers
             | Section::Ledgers
+            | Section::MessageIds
             | Section::End => 1,
         }
     }

@@ -48,6 +48,7 @@ impl Command {
                 out.put_varint(u64::from(group.0));
                 out.put_option(*offset);
             }
+            Command::IdKey { key } => out.put(key),
         }
     }
 
@@ -91,6 +92,7 @@ fn decode(kind: u8, input: &mut Input<'_>) -> Result<Option<Command>, Malformed>
         10 => Command::Trim { stream: input.varint32()?, before: input.varint()? },
         11 => Command::DeadReplay { group: group(input)?, offset: input.option(Input::varint)? },
         12 => Command::DeadDrop { group: group(input)?, offset: input.option(Input::varint)? },
+        13 => Command::IdKey { key: input.array()? },
         _ => return Ok(None),
     }))
 }
@@ -232,6 +234,7 @@ mod tests {
             (Command::Trim { stream: 300, before: 9 }, "ac02 09"),
             (Command::DeadReplay { group: GroupId(3), offset: None }, "03 00"),
             (Command::DeadDrop { group: GroupId(3), offset: Some(5) }, "03 0105"),
+            (Command::IdKey { key: *b"0123456789abcdef" }, "30313233343536373839616263646566"),
         ]
     }
 
@@ -254,7 +257,7 @@ mod tests {
     fn each_kind_has_a_golden_command() {
         let mut kinds: Vec<u8> = golden().iter().map(|(command, _)| command.kind()).collect();
         kinds.dedup();
-        assert_eq!(kinds, (1..=12).collect::<Vec<u8>>());
+        assert_eq!(kinds, (1..=13).collect::<Vec<u8>>());
     }
 
     #[test]
@@ -271,7 +274,7 @@ mod tests {
 
     #[test]
     fn unknown_kinds_are_refused_by_name() {
-        for kind in [0, 13, 255] {
+        for kind in [0, 14, 255] {
             assert_eq!(Command::decode(kind, &[]), Err(CommandError::UnknownKind { kind }));
         }
     }

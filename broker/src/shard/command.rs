@@ -98,6 +98,11 @@ pub enum Command {
         /// Which one; `None`: all.
         offset: Option<u64>,
     },
+    /// Makes the key under which message ids are remembered; only the first counts.
+    IdKey {
+        /// Nobody can foresee it.
+        key: [u8; 16],
+    },
 }
 
 /// How deliveries of one group ended.
@@ -200,6 +205,7 @@ impl Command {
             Command::Trim { .. } => 10,
             Command::DeadReplay { .. } => 11,
             Command::DeadDrop { .. } => 12,
+            Command::IdKey { .. } => 13,
         }
     }
 }

@@ -3,9 +3,10 @@
 //! Everything here is plain data. The shard says what should happen; the engine carries it out.
 
 use super::command::Command;
+pub use super::message_ids::Identified;
 use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::request::{Held, Kind, TargetId};
-use posthaste_protocol::response::Declared;
+use posthaste_protocol::response::{Declared, Outcomes};
 
 /// The dense number of a queue or topic; the wire's target id. From 1, never reused.
 pub type StreamId = TargetId;
@@ -93,6 +94,35 @@ pub struct Counts {
     pub replayed: u64,
     /// Dead letters forgotten.
     pub dropped: u64,
+}
+
+/// A publish that asks for admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Where to.
+    pub stream: StreamId,
+    /// Its producer; 0 = none.
+    pub producer: u32,
+    /// The producer's number of it; 0 = none.
+    pub sequence: u64,
+    /// Records in it.
+    pub records: u32,
+}
+
+/// The answer to "may this publish, with ids, be appended?".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdmitIds {
+    /// Append the records that are [`Fate::Stored`](posthaste_protocol::response::Fate::Stored), if there are any. Their offsets are taken from now on.
+    Ok {
+        /// What becomes of the records, in order; those alike share an item.
+        outcomes: Vec<Outcomes>,
+        /// Offset of the first record to append.
+        base_offset: u64,
+        /// Records to append.
+        stored: u32,
+    },
+    /// Do not append any.
+    Refused(Refusal),
 }
 
 /// The answer to "may this publish be appended?".
@@ -276,6 +306,8 @@ pub struct AppliedBatch<'a> {
     pub sequence: u64,
     /// Records with a not-before time: (index in the batch, milliseconds since 1970), in order.
     pub delayed: &'a [(u32, u64)],
+    /// The ids of its records, in order; nothing where ids are not remembered.
+    pub ids: &'a [Identified],
 }
 
 /// One run of a committed block; `I` iterates over its [`AppliedBatch`]es.

@@ -23,6 +23,7 @@ mod dispatch;
 pub mod effects;
 mod group;
 mod lease;
+mod message_ids;
 mod overlay;
 mod pending;
 mod progress;
@@ -31,6 +32,7 @@ mod ranges;
 mod ready;
 mod retry;
 mod settle;
+mod siphash;
 mod stream;
 mod timers;
 mod wire;
@@ -44,6 +46,7 @@ use dedup::Producers;
 use effects::{ConsumerId, GroupId, Range, StreamId};
 use group::Group;
 use lease::Consumer;
+use message_ids::MessageIds;
 use overlay::Overlay;
 use posthaste_protocol::names::Name;
 use ranges::RangeSet;
@@ -59,6 +62,7 @@ pub struct Shard {
     names: BTreeMap<Name, StreamId>,
     groups: BTreeMap<GroupId, Group>,
     producers: Producers,
+    message_ids: MessageIds,
     ids: Ids,
     /// Time of the newest block applied.
     time_ms: u64,

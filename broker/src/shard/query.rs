@@ -189,6 +189,10 @@ impl Shard {
             }
             self.check_live(group).map_err(|what| format!("group {id}: {what}"))?;
         }
+        let windows = self.message_ids.iter().map(|(_, window)| window.len());
+        if windows.sum::<usize>() != self.message_ids.len() {
+            return Err("message ids are miscounted".to_owned());
+        }
         Ok(())
     }
 

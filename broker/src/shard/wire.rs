@@ -10,7 +10,7 @@ use posthaste_protocol::request::{Kind, Settings};
 const REASON_BYTES_MAX: usize = 4_096;
 
 /// How many settings there are; one bit of a mask each, as on the wire.
-const SETTINGS: usize = 9;
+const SETTINGS: usize = 10;
 /// Those of them that need no mask.
 const SETTINGS_PLAIN: usize = 7;
 /// Stands where a presence byte would: a mask follows.
@@ -28,6 +28,7 @@ fn setting_values(settings: &Settings) -> [Option<u64>; SETTINGS] {
         max_messages,
         retry_factor_percent,
         retry_jitter_percent,
+        id_window_ms,
     } = *settings;
     [
         max_attempts.map(u64::from),
@@ -39,6 +40,7 @@ fn setting_values(settings: &Settings) -> [Option<u64>; SETTINGS] {
         max_messages,
         retry_factor_percent.map(u64::from),
         retry_jitter_percent.map(u64::from),
+        id_window_ms,
     ]
 }
 
@@ -54,6 +56,7 @@ fn settings_of(values: [Option<u64>; SETTINGS]) -> Option<Settings> {
         max_messages,
         retry_factor_percent,
         retry_jitter_percent,
+        id_window_ms,
     ] = values;
     let narrow = |value: Option<u64>| value.map(u32::try_from).transpose().ok();
     Some(Settings {
@@ -66,6 +69,7 @@ fn settings_of(values: [Option<u64>; SETTINGS]) -> Option<Settings> {
         max_messages,
         retry_factor_percent: narrow(retry_factor_percent)?,
         retry_jitter_percent: narrow(retry_jitter_percent)?,
+        id_window_ms,
     })
 }
 

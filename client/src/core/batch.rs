@@ -6,6 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use posthaste_protocol::error::ErrorCode;
+use posthaste_protocol::response::{Fate, Outcomes};
 use tokio::time::Instant;
 
 use super::lane::Lane;
@@ -17,12 +19,62 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where a batch was stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    /// Offset of its first message; `u64::MAX` if that is not known any more.
-    pub(crate) base_offset: u64,
-    pub(crate) duplicate: bool,
+/// What became of the messages of a batch, in their order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// They lie one behind the other.
+    Together {
+        /// Offset of the first; `u64::MAX` if that is not known any more.
+        base_offset: u64,
+        duplicate: bool,
+    },
+    /// Each met its own fate; as the broker told.
+    Apart(Arc<[Outcomes]>),
+}
+
+impl Stored {
+    /// Position of message `index`, and whether it is a duplicate.
+    pub(crate) fn place_of(&self, index: u32) -> Result<(u64, bool), Failed> {
+        match self {
+            // u64::MAX stands for unknown, and stays so.
+            Stored::Together { base_offset, duplicate } => {
+                Ok((base_offset.saturating_add(u64::from(index)), *duplicate))
+            }
+            Stored::Apart(outcomes) => {
+                let mut rest = index;
+                for one in &**outcomes {
+                    if let Some(behind) = rest.checked_sub(one.count) {
+                        rest = behind;
+                        continue;
+                    }
+                    let place = one.base_offset.saturating_add(u64::from(rest));
+                    return match one.fate {
+                        Fate::Stored => Ok((place, false)),
+                        Fate::Duplicate => Ok((place, true)),
+                        Fate::Conflict => Err(conflict()),
+                    };
+                }
+                Err(Failure::local(Local::Disconnected, "the broker told of too few messages"))
+            }
+        }
+    }
+
+    /// Messages of `all` that are stored.
+    pub(crate) fn count(&self, all: u32) -> u32 {
+        match self {
+            Stored::Together { .. } => all,
+            Stored::Apart(outcomes) => {
+                let stored = outcomes.iter().filter(|one| one.fate != Fate::Conflict);
+                stored.map(|one| one.count).sum()
+            }
+        }
+    }
+}
+
+/// What those hear whose id another message has.
+pub(crate) fn conflict() -> Failed {
+    let text = "another message was stored under this id within the window; this one was not";
+    Failure::coded(ErrorCode::IdConflict, text)
 }
 
 /// A batch that somebody waits for.
@@ -67,7 +119,7 @@ impl Batch {
         waker: &Waker,
     ) -> Poll<Result<Stored, Failed>> {
         match &mut *lock(&self.state) {
-            State::Stored(stored) => Poll::Ready(Ok(*stored)),
+            State::Stored(stored) => Poll::Ready(Ok(stored.clone())),
             State::Failed(failure) => Poll::Ready(Err(Arc::clone(failure))),
             State::Open(wakers) => {
                 match slot.and_then(|slot| wakers.get_mut(slot)) {

@@ -187,6 +187,7 @@ impl Driver {
             Response::Confirms(confirms) => {
                 confirms.iter().try_for_each(|confirmed| self.publisher.confirmed(confirmed))
             }
+            Response::Receipts(outcomes) => self.publisher.receipts(id, &outcomes),
             Response::Deliver(deliver) => self.consumers.deliver(channel, deliver),
             Response::Error(reply) if id != 0 && id < REQUEST_ID_FIRST => {
                 self.on_refused_publish(id, reply)

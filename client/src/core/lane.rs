@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Core;
-use super::batch::{Batch, Stored, lock};
+use super::batch::{Batch, Stored, conflict, lock};
 use super::destination::Destination;
 use crate::error::{Failed, Failure, Local};
 
@@ -209,14 +209,12 @@ impl Lane {
     }
 
     /// A batch of this lane is about to be decided.
-    fn settle_account(&self, batch: &Batch, bytes: usize, outcome: Result<u32, &Failed>) {
+    fn settle_account(&self, batch: &Batch, bytes: usize, stored: u32, failure: Option<&Failed>) {
         let mut state = lock(&self.state);
         state.in_flight_bytes = state.in_flight_bytes.saturating_sub(bytes);
-        match outcome {
-            Ok(messages) => state.confirmed += u64::from(messages),
-            Err(failure) => {
-                state.failure.get_or_insert_with(|| Arc::clone(failure));
-            }
+        state.confirmed += u64::from(stored);
+        if let Some(failure) = failure {
+            state.failure.get_or_insert_with(|| Arc::clone(failure));
         }
         // Batch and lane hold each other until here.
         let place = state.undecided.iter().position(|one| std::ptr::eq(&raw const **one, batch));
@@ -289,13 +287,15 @@ impl Batch {
 
     /// It lies on the broker's disk.
     pub(crate) fn store(&self, bytes: usize, messages: u32, stored: Stored) {
-        self.lane.settle_account(self, bytes, Ok(messages));
+        let count = stored.count(messages);
+        let failure = (count < messages).then(conflict);
+        self.lane.settle_account(self, bytes, count, failure.as_ref());
         self.decide(Ok(stored));
     }
 
     /// It does not, or nobody can tell.
     pub(crate) fn fail(&self, bytes: usize, failure: &Failed) {
-        self.lane.settle_account(self, bytes, Err(failure));
+        self.lane.settle_account(self, bytes, 0, Some(failure));
         self.decide(Err(Arc::clone(failure)));
     }
 }

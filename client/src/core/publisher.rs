@@ -13,7 +13,7 @@ use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::limits::FRAME_OVERHEAD_BYTES_MAX;
 use posthaste_protocol::names::Name;
 use posthaste_protocol::request::{REQUEST_ID_FIRST, TargetId};
-use posthaste_protocol::response::Confirmed;
+use posthaste_protocol::response::{Confirmed, Outcomes};
 use posthaste_protocol::{Request, encode_publish_head};
 use tokio::time::Instant;
 
@@ -69,6 +69,8 @@ struct Sent {
     /// What it takes of the window, until it is confirmed.
     bytes: u64,
     messages: u32,
+    /// What is told of its records so far, if each has a fate of its own.
+    outcomes: Vec<Outcomes>,
 }
 
 impl Publisher {
@@ -153,8 +155,12 @@ impl Publisher {
         }
         out.encode(|head| encode_publish_head(target, 0, number, bytes.len(), head));
         out.append(bytes);
-        let sent =
-            Sent { bytes: parcel.bytes as u64, messages: parcel.messages, parcel: Some(parcel) };
+        let sent = Sent {
+            bytes: parcel.bytes as u64,
+            messages: parcel.messages,
+            parcel: Some(parcel),
+            outcomes: Vec::new(),
+        };
         self.sent_bytes += sent.bytes;
         self.sent.push_back(sent);
     }
@@ -230,10 +236,28 @@ impl Publisher {
             sent.bytes = 0;
             self.sent_bytes -= bytes;
             if let Some(parcel) = parcel {
-                parcel.store(Stored { base_offset: offset, duplicate: confirmed.duplicate });
+                let duplicate = confirmed.duplicate;
+                parcel.store(Stored::Together { base_offset: offset, duplicate });
             }
             // u64::MAX stands for unknown, and stays so.
             offset = offset.saturating_add(u64::from(messages));
+        }
+        self.drop_decided();
+        Ok(())
+    }
+
+    /// Some records of a publish, or all, met fates of their own. It is decided when all are told.
+    pub(crate) fn receipts(&mut self, number: u64, outcomes: &[Outcomes]) -> Result<(), Failed> {
+        let sent = self.sent_mut(number).ok_or_else(|| foreign(number))?;
+        sent.outcomes.extend_from_slice(outcomes);
+        let told: u64 = sent.outcomes.iter().map(|one| u64::from(one.count)).sum();
+        if told < u64::from(sent.messages) {
+            return Ok(());
+        }
+        let (parcel, outcomes) = (sent.parcel.take(), std::mem::take(&mut sent.outcomes));
+        self.sent_bytes -= std::mem::take(&mut sent.bytes);
+        if let Some(parcel) = parcel {
+            parcel.store(Stored::Apart(outcomes.into()));
         }
         self.drop_decided();
         Ok(())

@@ -6,6 +6,7 @@ mod close;
 mod connect;
 mod consume;
 mod fake;
+mod ids;
 mod leases;
 mod publish;
 mod random;

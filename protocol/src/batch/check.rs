@@ -1,6 +1,6 @@
 //! Walking over the records of a batch without looking into them more than needed.
 
-use super::record::{NOT_BEFORE, split_fields, split_record};
+use super::record::{ID, NOT_BEFORE, split_fields, split_record};
 use super::{BatchHeader, HEADER, malformed, records_of};
 use crate::error::{DecodeError, ErrorCode};
 use crate::limits::MESSAGE_BYTES_MAX;
@@ -82,6 +82,60 @@ impl Iterator for DelayedRecords<'_> {
             if flags & NOT_BEFORE != 0 {
                 let (fields, _) = split_fields(flags, body, self.end - next.len()).ok()?;
                 return fields.not_before_ms.map(|time_ms| (index, time_ms));
+            }
+        }
+        None
+    }
+}
+
+/// A record that has an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordId<'a> {
+    /// Its number in the batch.
+    pub index: u32,
+    /// The application's own id.
+    pub id: &'a str,
+    /// Its key.
+    pub key: Option<&'a str>,
+    /// Its body.
+    pub value: &'a [u8],
+}
+
+/// The records that have an id. Ends at the first record that cannot be read: [`check_records`] comes
+/// before.
+pub fn record_ids(bytes: &[u8]) -> RecordIds<'_> {
+    match BatchHeader::peek(bytes) {
+        Ok(header) => RecordIds {
+            rest: records_of(bytes, &header),
+            end: header.len as usize,
+            index: 0,
+            count: header.count,
+        },
+        Err(_malformed) => RecordIds { rest: &[], end: HEADER, index: 0, count: 0 },
+    }
+}
+
+/// See [`record_ids`].
+#[derive(Clone, Debug)]
+pub struct RecordIds<'a> {
+    rest: &'a [u8],
+    end: usize,
+    index: u32,
+    count: u32,
+}
+
+impl<'a> Iterator for RecordIds<'a> {
+    type Item = RecordId<'a>;
+
+    fn next(&mut self) -> Option<RecordId<'a>> {
+        while self.index < self.count {
+            let (flags, body, next) = split_record(self.rest, self.end).ok()?;
+            let index = self.index;
+            self.rest = next;
+            self.index += 1;
+            if flags & ID != 0 {
+                let (fields, value) = split_fields(flags, body, self.end - next.len()).ok()?;
+                return fields.id.map(|id| RecordId { index, id, key: fields.key, value });
             }
         }
         None

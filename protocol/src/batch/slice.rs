@@ -18,6 +18,30 @@ pub fn slice_batch(bytes: &[u8], seed: Seed, from: u32, count: u32) -> Result<By
     place.slice(bytes, &header, seed, from, count)
 }
 
+/// Packs the records of some ranges (first record, count) of a batch anew: a batch with the same producer,
+/// sequence and time, marked as sliced, with a fresh checksum. The ranges are in order.
+///
+/// The caller has verified the batch; damage would be sealed otherwise.
+pub fn pick_records(bytes: &[u8], seed: Seed, ranges: &[(u32, u32)]) -> Result<Bytes, DecodeError> {
+    let header = BatchHeader::peek(bytes)?;
+    let whole = bytes.get(..header.len as usize).unwrap_or_default();
+    let mut place = Place { index: 0, position: HEADER };
+    let mut picked = BytesMut::with_capacity(whole.len());
+    picked.extend_from_slice(&[0; HEADER]);
+    let (mut flags, mut count) = (0, 0);
+    for (from, records) in ranges {
+        let Some(skipped) = from.checked_sub(place.index) else {
+            return Err(DecodeError::new(ErrorCode::InvalidArgument, 12, "ranges not in order"));
+        };
+        place.walk(whole, skipped)?;
+        let start = place.position;
+        flags |= place.walk(whole, *records)?;
+        picked.extend_from_slice(whole.get(start..place.position).unwrap_or_default());
+        count += records;
+    }
+    Ok(header.seal_slice(seed, flags, count, picked))
+}
+
 /// Cuts one slice after the other out of a batch, without walking over the same records again.
 #[derive(Clone, Debug)]
 pub struct SliceCursor {
@@ -56,6 +80,16 @@ impl SliceCursor {
     }
 }
 
+impl BatchHeader {
+    /// Seals records cut out of the batch of this header; `flags` are all of theirs.
+    fn seal_slice(&self, seed: Seed, flags: u8, count: u32, mut slice: BytesMut) -> Bytes {
+        let delayed = if flags & NOT_BEFORE == 0 { 0 } else { ATTR_DELAYED };
+        let attrs = self.attrs & !ATTR_DELAYED | delayed | ATTR_SLICED;
+        BatchHeader { attrs, count, ..*self }.seal(seed, &mut slice);
+        slice.freeze()
+    }
+}
+
 impl Place {
     fn slice(
         &mut self,
@@ -81,10 +115,7 @@ impl Place {
         let mut slice = BytesMut::with_capacity(HEADER + records.len());
         slice.extend_from_slice(&[0; HEADER]);
         slice.extend_from_slice(records);
-        let delayed = if flags & NOT_BEFORE == 0 { 0 } else { ATTR_DELAYED };
-        let attrs = header.attrs & !ATTR_DELAYED | delayed | ATTR_SLICED;
-        BatchHeader { attrs, count, ..*header }.seal(seed, &mut slice);
-        Ok(slice.freeze())
+        Ok(header.seal_slice(seed, flags, count, slice))
     }
 
     /// Goes over `count` records; gives all their flags.

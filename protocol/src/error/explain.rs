@@ -63,6 +63,9 @@ impl ErrorCode {
             ErrorCode::ProducerFenced => &PRODUCER_FENCED,
             ErrorCode::QuotaExceeded => &QUOTA_EXCEEDED,
             ErrorCode::LeaseExpired => &LEASE_EXPIRED,
+            ErrorCode::IdConflict => &ID_CONFLICT,
+            ErrorCode::IdsFull => &IDS_FULL,
+            ErrorCode::OffsetMismatch => &OFFSET_MISMATCH,
             ErrorCode::DataLoss => &DATA_LOSS,
             ErrorCode::Indeterminate => &INDETERMINATE,
             ErrorCode::ShuttingDown => &SHUTTING_DOWN,
@@ -210,6 +213,33 @@ static LEASE_EXPIRED: Explained = e(
      connection was lost. Nothing was changed; the message goes to another consumer.",
     "Make handlers idempotent; give long work a longer lease (posthaste queue set NAME --lease \
      5m).",
+);
+static ID_CONFLICT: Explained = e(
+    "PH-0402",
+    "id conflict",
+    0,
+    "Within the id window of the queue or topic another message, with another key or body, was \
+     stored under this id. This one was not stored.",
+    "Give each message an id of its own; publish the same message again if you meant that one.",
+);
+static IDS_FULL: Explained = e(
+    "PH-0403",
+    "message ids full",
+    RETRY,
+    "The broker remembers as many message ids as it may, so it could not recognise this one if it \
+     came again. Nothing was stored; messages whose id is known, and those without, are answered \
+     as always.",
+    "Shorten the windows (posthaste queue set NAME --id-window 10m), raise the limit (posthaste \
+     serve --message-ids N), or try later.",
+);
+static OFFSET_MISMATCH: Explained = e(
+    "PH-0404",
+    "offset mismatch",
+    0,
+    "The publish was to be stored only if the queue or topic ended with a certain message, and it \
+     does not. Nothing was stored.",
+    "Read what has come meanwhile, decide again, and name the last position that the message of \
+     this error tells.",
 );
 static DATA_LOSS: Explained = e(
     "PH-0501",

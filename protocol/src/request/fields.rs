@@ -3,9 +3,9 @@
 use super::{Consume, Credit, DeadAction, Held, Hello, Kind, Outcome, Settings, Settle, Start};
 use crate::error::{DecodeError, ErrorCode};
 use crate::limits::{
-    ATTEMPTS_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, LEASE_MS_MAX, LEASE_MS_MIN, LIST_MAX,
-    PEER_BYTES_MAX, REASON_BYTES_MAX, RETRY_FACTOR_PERCENT_MAX, RETRY_FACTOR_PERCENT_MIN,
-    RETRY_JITTER_PERCENT_MAX, RETRY_MS_MAX,
+    ATTEMPTS_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, ID_WINDOW_MS_MAX, ID_WINDOW_MS_MIN, LEASE_MS_MAX,
+    LEASE_MS_MIN, LIST_MAX, PEER_BYTES_MAX, REASON_BYTES_MAX, RETRY_FACTOR_PERCENT_MAX,
+    RETRY_FACTOR_PERCENT_MIN, RETRY_JITTER_PERCENT_MAX, RETRY_MS_MAX,
 };
 use crate::wire::{Reader, fitting, put_bool, put_name, put_option, put_text};
 use bytes::{BufMut, BytesMut};
@@ -66,7 +66,7 @@ impl Kind {
 }
 
 /// How many settings there are; one bit of the mask each.
-const SETTINGS: usize = 9;
+const SETTINGS: usize = 10;
 
 /// The value of a setting, as wide as it travels.
 #[derive(Clone, Copy)]
@@ -110,6 +110,7 @@ impl Settings {
             max_messages,
             retry_factor_percent,
             retry_jitter_percent,
+            id_window_ms,
         } = *self;
         [
             max_attempts.map(Value::Narrow),
@@ -121,6 +122,7 @@ impl Settings {
             max_messages.map(Value::Wide),
             retry_factor_percent.map(Value::Narrow),
             retry_jitter_percent.map(Value::Narrow),
+            id_window_ms.map(Value::Wide),
         ]
     }
 
@@ -162,6 +164,7 @@ impl Settings {
             max_messages: fields.wide()?,
             retry_factor_percent: fields.narrow()?,
             retry_jitter_percent: fields.narrow()?,
+            id_window_ms: fields.wide()?,
         })
     }
 
@@ -193,6 +196,10 @@ impl Settings {
         }
         if !lies(self.retry_jitter_percent, 0, RETRY_JITTER_PERCENT_MAX) {
             return Err("the jitter of retries must be 100 percent at most");
+        }
+        let is_window = |ms: &u64| *ms == 0 || (ID_WINDOW_MS_MIN..=ID_WINDOW_MS_MAX).contains(ms);
+        if !self.id_window_ms.as_ref().is_none_or(is_window) {
+            return Err("the window of message ids must be none, or within a second and 30 days");
         }
         match (self.retry_min_ms, self.retry_max_ms) {
             (Some(min), Some(max)) if min > max => {

@@ -3,7 +3,8 @@
 
 use super::pieces::{Batches, put_deliver};
 use super::{
-    Confirmed, DeadLetter, Declared, Deliver, Description, Piece, Response, Stats, Welcome,
+    Confirmed, DeadLetter, Declared, Deliver, Description, Outcomes, Piece, Response, Stats,
+    Welcome,
 };
 use crate::error::{DecodeError, ErrorCode, ErrorReply};
 use crate::frame::{CutOf, Draft, FLAG_ERROR, Frame, FrameHeader, Whole};
@@ -38,6 +39,7 @@ pub mod kind {
     pub const DONE: u8 = KIND_REPLY | kind::PURGE;
     pub const DEAD_LETTERS: u8 = KIND_REPLY | kind::DEAD;
     pub const STATS: u8 = KIND_REPLY | kind::STATS;
+    pub const RECEIPTS: u8 = KIND_REPLY | 22;
 }
 
 impl Response {
@@ -53,6 +55,7 @@ impl Response {
             Response::Deleted => kind::DELETED,
             Response::ProducerOpened { .. } => kind::PRODUCER_OPENED,
             Response::Confirms(_) => kind::CONFIRMS,
+            Response::Receipts(_) => kind::RECEIPTS,
             Response::Consuming { .. } => kind::CONSUMING,
             Response::Deliver(_) => kind::DELIVER,
             Response::Settled { .. } => kind::SETTLED,
@@ -109,6 +112,10 @@ impl Response {
             Response::Confirms(confirms) => {
                 put_count(out, confirms.len());
                 confirms.iter().for_each(|confirmed| confirmed.encode(out));
+            }
+            Response::Receipts(outcomes) => {
+                put_count(out, outcomes.len());
+                outcomes.iter().for_each(|outcome| outcome.encode(out));
             }
             Response::Consuming { lease_ms } => out.put_u32_le(*lease_ms),
             Response::Deliver(Deliver { epoch, lease_ms, pieces }) => {
@@ -201,6 +208,9 @@ fn decode_fields(
         }
         kind::CONFIRMS => {
             Response::Confirms(reader.list(META_BYTES_MAX, Confirmed::BYTES, Confirmed::decode)?)
+        }
+        kind::RECEIPTS => {
+            Response::Receipts(reader.list(META_BYTES_MAX, Outcomes::BYTES, Outcomes::decode)?)
         }
         kind::CONSUMING => Response::Consuming { lease_ms: reader.u32()? },
         kind::DELIVER => {

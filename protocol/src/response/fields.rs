@@ -1,7 +1,9 @@
 //! The values inside of responses as bytes.
 
 use super::pieces::Batches;
-use super::{Confirmed, DeadLetter, Declared, Description, GroupInfo, Stats, Welcome};
+use super::{
+    Confirmed, DeadLetter, Declared, Description, Fate, GroupInfo, Outcomes, Stats, Welcome,
+};
 use crate::error::DecodeError;
 use crate::limits::{META_BYTES_MAX, PEER_BYTES_MAX, PIECE_BYTES, REASON_BYTES_MAX};
 use crate::names::GroupName;
@@ -10,6 +12,10 @@ use crate::wire::{Reader, fitting, put_count, put_name, put_text};
 use bytes::{BufMut, BytesMut};
 
 const FLAG_DUPLICATE: u32 = 1;
+
+const STORED: u32 = 0;
+const DUPLICATE: u32 = 1;
+const CONFLICT: u32 = 2;
 
 impl Welcome {
     pub(super) fn encode(&self, out: &mut BytesMut) {
@@ -156,6 +162,37 @@ impl Confirmed {
         }
         let duplicate = flags & FLAG_DUPLICATE != 0;
         Ok(Confirmed { first, count, target, base_offset, duplicate })
+    }
+}
+
+impl Outcomes {
+    /// Bytes of it in a frame.
+    pub const BYTES: usize = 20;
+
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        out.put_u32_le(self.target);
+        out.put_u32_le(self.count);
+        out.put_u64_le(self.base_offset);
+        out.put_u32_le(match self.fate {
+            Fate::Stored => STORED,
+            Fate::Duplicate => DUPLICATE,
+            Fate::Conflict => CONFLICT,
+        });
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Outcomes, DecodeError> {
+        let before = reader.clone();
+        let (target, count, base_offset) = (reader.u32()?, reader.u32()?, reader.u64()?);
+        let fate = match reader.u32()? {
+            STORED => Fate::Stored,
+            DUPLICATE => Fate::Duplicate,
+            CONFLICT => Fate::Conflict,
+            _ => return Err(before.unsupported("an unknown fate of a record")),
+        };
+        if count == 0 {
+            return Err(before.malformed("a receipt of no records"));
+        }
+        Ok(Outcomes { target, count, base_offset, fate })
     }
 }
 

@@ -11,7 +11,7 @@ use posthaste_protocol::limits::{
 };
 use posthaste_protocol::names::nearest;
 use posthaste_protocol::request::{Held, Outcome, Settle};
-use posthaste_protocol::response::{Confirmed, Deliver, Piece};
+use posthaste_protocol::response::{Confirmed, Deliver, Fate, Outcomes, Piece};
 use posthaste_protocol::{ErrorCode, GroupName, Name, Request, Response};
 use std::collections::BTreeMap;
 
@@ -144,6 +144,24 @@ fn confirms_of_nothing_or_of_more_than_there_can_be_are_refused() {
         Response::Confirms(vec![confirmed(first, count)]).encode(0, 0, &mut bytes);
         let Ok(Cut::Frame(frame)) = cut_frame(&mut bytes, FRAME_BYTES_MIN) else { panic!("whole") };
         assert_eq!(Response::decode(&frame).is_ok(), is_good, "{first} {count}");
+    }
+}
+
+#[test]
+fn receipts_of_no_records_or_of_an_unknown_fate_are_refused() {
+    let one = Outcomes { target: 1, count: 1, base_offset: 0, fate: Fate::Conflict };
+    for (at, byte, is_good) in [(0, 4, true), (4, 0, false), (16, 2, true), (16, 3, false)] {
+        let mut bytes = BytesMut::new();
+        Response::Receipts(vec![one]).encode(0, 1, &mut bytes);
+        let mut frame = bytes.to_vec();
+        frame[28 + at] = byte;
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&frame[..20]);
+        hasher.update(&frame[24..]);
+        frame[20..24].copy_from_slice(&hasher.finalize().to_le_bytes());
+        let mut bytes = BytesMut::from(&frame[..]);
+        let Ok(Cut::Frame(frame)) = cut_frame(&mut bytes, FRAME_BYTES_MIN) else { panic!("whole") };
+        assert_eq!(Response::decode(&frame).is_ok(), is_good, "{at}: {byte}");
     }
 }
 

@@ -247,6 +247,9 @@ fn responses() -> Vec<(&'static str, u16, u64, Response)> {
         idle_ms: 15_000,
     };
     let confirmed = Confirmed { first: 1, count: 2, target: 2, base_offset: 100, duplicate: false };
+    let fates = [(Fate::Stored, 103), (Fate::Duplicate, 7), (Fate::Conflict, 0)];
+    let fates =
+        fates.map(|(fate, base_offset)| Outcomes { target: 2, count: 1, base_offset, fate });
     let stale = vec![Held { first: 101, count: 1, epoch: 0x1_0000_0002 }];
     let error = ErrorReply {
         code: ErrorCode::NotFound,
@@ -287,6 +290,7 @@ fn responses() -> Vec<(&'static str, u16, u64, Response)> {
         ("deleted", 0, id + 8, Response::Deleted),
         ("producer-opened", 0, id + 9, Response::ProducerOpened { producer: 3, resumed: true }),
         ("confirms", 0, 0, Response::Confirms(vec![confirmed, lost])),
+        ("receipts", 0, 3, Response::Receipts(fates.to_vec())),
         ("consuming", 1, id + 10, Response::Consuming { lease_ms: 60_000 }),
         ("deliver", 1, 0, Response::Deliver(deliver)),
         ("settled", 1, id + 11, Response::Settled { stale }),
@@ -359,7 +363,7 @@ fn every_kind_has_a_block() {
     kinds.sort_unstable();
     kinds.dedup();
     let all: Vec<u8> =
-        (1..=21).chain((0x80..=0x95).filter(|kind| ![0x82, 0x86].contains(kind))).collect();
+        (1..=21).chain((0x80..=0x96).filter(|kind| ![0x82, 0x86].contains(kind))).collect();
     assert_eq!(kinds, all);
 }
 
@@ -445,6 +449,8 @@ fn the_table_of_limits_is_that_of_the_code() {
         LEASE_MS_MAX,
         ATTEMPTS_MAX,
         RETRY_MS_MAX,
+        ID_WINDOW_MS_MIN,
+        ID_WINDOW_MS_MAX,
         DELAY_MS_MAX,
     );
     assert_eq!(DOCUMENT.lines().filter(|line| line.starts_with("| `")).count(), rows);

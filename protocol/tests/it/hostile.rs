@@ -103,7 +103,7 @@ fn any_count_in_any_place_is_refused_or_exact() {
 #[test]
 fn declared_counts_are_refused_before_memory_is_taken() {
     // kind, channel, fields before the count
-    let lists: [(u8, u16, usize); 8] = [
+    let lists: [(u8, u16, usize); 9] = [
         (14, 1, 1),    // settle
         (15, 1, 4),    // extend
         (0x88, 0, 1),  // listed
@@ -112,6 +112,7 @@ fn declared_counts_are_refused_before_memory_is_taken() {
         (0x8e, 1, 0),  // settled
         (0x91, 0, 16), // records
         (0x94, 0, 8),  // dead letters
+        (0x96, 0, 0),  // receipts
     ];
     for (kind, channel, before) in lists {
         let mut bytes = vec![0; 24 + before + 4];

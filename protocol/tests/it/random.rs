@@ -107,6 +107,7 @@ impl Random {
             max_messages: self.option(Random::number),
             retry_factor_percent: self.option(|r| r.within(100..1_001) as u32),
             retry_jitter_percent: self.option(|r| r.within(0..101) as u32),
+            id_window_ms: self.option(|r| r.within(1_000..2_592_000_001)),
         }
     }
 
@@ -282,6 +283,15 @@ impl Random {
         }
     }
 
+    fn outcomes(&mut self) -> Outcomes {
+        Outcomes {
+            target: self.number32(),
+            count: self.number32().max(1),
+            base_offset: self.number(),
+            fate: [Fate::Stored, Fate::Duplicate, Fate::Conflict][self.below(3)],
+        }
+    }
+
     fn confirmed(&mut self) -> Confirmed {
         let count = self.number32().max(1);
         Confirmed {
@@ -319,7 +329,7 @@ impl Random {
 
     /// One of each kind, in turn.
     pub(crate) fn response(&mut self, turn: usize) -> Response {
-        match turn % 20 {
+        match turn % 21 {
             0 => Response::Welcome(Welcome {
                 features: self.number(),
                 server: self.text(20),
@@ -340,6 +350,7 @@ impl Random {
             6 => Response::Deleted,
             7 => Response::ProducerOpened { producer: self.number32(), resumed: self.chance() },
             8 => Response::Confirms(self.list(Random::confirmed)),
+            20 => Response::Receipts(self.list(Random::outcomes)),
             9 => Response::Consuming { lease_ms: self.number32() },
             10 => Response::Deliver(Deliver {
                 epoch: self.number(),

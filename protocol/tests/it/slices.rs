@@ -4,7 +4,7 @@ use crate::batches::{Message, batch_of, messages_of, random_messages, reseal, se
 use crate::random::Random;
 use bytes::Bytes;
 use posthaste_protocol::batch::{
-    RecordLimits, SliceCursor, check_records, slice_batch, verify_batch,
+    RecordLimits, SliceCursor, check_records, pick_records, record_ids, slice_batch, verify_batch,
 };
 use posthaste_protocol::response::Piece;
 use posthaste_protocol::{DecodeError, ErrorCode};
@@ -27,6 +27,50 @@ fn a_slice_has_the_records_that_were_asked_for() {
             }
         }
     }
+}
+
+#[test]
+fn picked_records_are_those_of_all_ranges_in_order() {
+    let mut random = Random::from_env(33);
+    for _ in 0..300 {
+        let messages = random_messages(&mut random);
+        let batch = batch_of(&messages);
+        let keep: Vec<bool> = messages.iter().map(|_| random.chance()).collect();
+        let ranges: Vec<_> =
+            (0..).zip(&keep).filter(|(_, keep)| **keep).map(|(at, _)| (at, 1)).collect();
+        let Ok(picked) = pick_records(&batch, seed("q"), &ranges) else { panic!("good ranges") };
+        let wanted: Vec<_> = messages.iter().zip(&keep).filter(|(_, keep)| **keep).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        let header = verify_batch(&picked, seed("q")).unwrap();
+        assert_eq!(check_records(&picked, &RecordLimits::default()), Ok(()));
+        assert_eq!((header.producer, header.sequence, header.is_sliced()), (7, 9, true));
+        let got = messages_of(&picked).unwrap();
+        assert_eq!(
+            got.iter().collect::<Vec<_>>(),
+            wanted.into_iter().map(|(m, _)| m).collect::<Vec<_>>()
+        );
+    }
+    let batch = batch_of(&vec![Message::default(); 3]);
+    assert!(pick_records(&batch, seed("q"), &[(1, 1), (0, 1)]).is_err(), "not in order");
+    assert!(pick_records(&batch, seed("q"), &[(1, 9)]).is_err(), "not there");
+}
+
+#[test]
+fn ids_are_found_with_their_key_and_body() {
+    let mut random = Random::from_env(34);
+    for _ in 0..200 {
+        let messages = random_messages(&mut random);
+        let batch = batch_of(&messages);
+        let found: Vec<_> = record_ids(&batch).map(|r| (r.index, r.id, r.key, r.value)).collect();
+        let wanted = (0..).zip(&messages).filter_map(|(index, message)| {
+            let id = message.id.as_deref()?;
+            Some((index, id, message.key.as_deref(), &message.value[..]))
+        });
+        assert_eq!(found, wanted.collect::<Vec<_>>());
+    }
+    assert_eq!(record_ids(b"no batch").count(), 0);
 }
 
 #[test]

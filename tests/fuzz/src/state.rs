@@ -3,7 +3,7 @@
 use crate::feed::Feed;
 use posthaste_broker::shard::Shard;
 use posthaste_broker::shard::command::Command;
-use posthaste_broker::shard::effects::{AppliedBatch, AppliedRun, Effects};
+use posthaste_broker::shard::effects::{AppliedBatch, AppliedRun, Effects, Identified};
 
 /// Feeds `data`.
 pub fn run(data: &[u8]) {
@@ -43,7 +43,10 @@ fn apply(shard: &mut Shard, feed: &mut Feed<'_>, now_ms: u64, effects: &mut Effe
             let (count, producer) = (1 + u32::from(feed.below(9)), u32::from(feed.below(4)));
             let sequence = feed.number();
             let delayed = [(u32::from(feed.below(9)), feed.number())];
-            let batches = [AppliedBatch { count, producer, sequence, delayed: &delayed }];
+            let (index, hash) = (u32::from(feed.below(9)), u128::from(feed.number()));
+            let ids = [Identified { index, hash, print: u32::from(feed.byte()) }];
+            let ids = &ids[..usize::from(feed.below(2))];
+            let batches = [AppliedBatch { count, producer, sequence, delayed: &delayed, ids }];
             let run = AppliedRun { stream, base_offset, records: count, batches };
             drop(shard.apply_run(now_ms, run, effects));
         }

@@ -8,6 +8,7 @@ mod dead_letters;
 mod delivery;
 mod groups;
 mod hostile;
+mod message_ids;
 mod operate;
 mod publish;
 mod readme;

@@ -267,3 +267,22 @@ fn publishing_lines_survives_a_crash_of_the_broker() {
     assert!(out.bytes == input, "each line once and in order");
     assert_eq!(server.ok(&["consume", "orders", "--wait", "50ms"]), "");
 }
+
+#[test]
+fn a_message_is_stored_once_under_its_id_within_the_window() {
+    let server = Server::start();
+    let created = server.ok(&["queue", "set", "orders", "--id-window", "1h"]);
+    assert_eq!(created, "created\tqueue\torders\n");
+    assert!(server.ok(&["queue", "show", "orders"]).contains("id_window\t1h"));
+    let again = server.run(&["queue", "set", "orders", "--id-window", "2h", "--dry-run"]);
+    assert_eq!((again.code, again.stdout.contains("id_window: 1h -> 2h")), (7, true), "{again:?}");
+    let publish = |body: &str| server.run(&["pub", "orders", body, "--id", "order-7"]);
+    assert_eq!(publish("seven").stdout, "stored\torders\tposition 0\n");
+    assert_eq!(publish("seven").stdout, "stored before\torders\tposition 0\n");
+    let refused = publish("eight");
+    assert_eq!((refused.code, refused.stdout.as_str()), (4, ""), "{refused:?}");
+    assert!(refused.stderr.starts_with("error PH-0402: "), "{refused:?}");
+    assert_eq!(server.run(&["pub", "orders", "x", "--id", "1", "--count", "2"]).code, 2);
+    assert_eq!(server.ok(&["consume", "orders", "--count", "1"]), "seven\n");
+    assert_eq!(server.ok(&["consume", "orders", "--wait", "50ms"]), "");
+}

@@ -49,6 +49,7 @@ impl Shard {
         if let Some(stream) = self.streams.get_mut(&id) {
             if stream.kind == kind && stream.name == *name {
                 stream.settings = settings.clone();
+                self.message_ids.set_window(id, settings.id_window_ms.unwrap_or(0));
                 self.renew_rules(id);
             }
             return;
@@ -75,6 +76,7 @@ impl Shard {
             appended: 0,
             is_leaving: false,
         };
+        self.message_ids.set_window(id, settings.id_window_ms.unwrap_or(0));
         self.names.insert(name.clone(), id);
         self.streams.insert(id, stream);
     }
@@ -142,6 +144,7 @@ impl Shard {
         for group in stream.group_ids() {
             self.remove_group(group, effects);
         }
+        self.message_ids.set_window(id, 0);
         self.names.remove(&stream.name);
         self.uncover(&stream.name);
     }

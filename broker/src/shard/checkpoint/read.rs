@@ -5,6 +5,7 @@ use crate::shard::aging::{Aging, Jump};
 use crate::shard::dedup::{Producer, Producers, Receipt};
 use crate::shard::effects::{GroupId, Range, StateError};
 use crate::shard::group::{Group, Rules};
+use crate::shard::message_ids::Seen;
 use crate::shard::progress::{Charge, Dead, Ledger, Progress};
 use crate::shard::ranges::{RangeMap, RangeSet};
 use crate::shard::ready::Live;
@@ -101,9 +102,41 @@ impl Shard {
                 group.progress.ledger = ledger;
                 Ok(())
             })?,
+            Section::MessageIds => self.read_message_ids(input)?,
             Section::End => {}
         }
         Ok(())
+    }
+
+    fn read_message_ids(&mut self, input: &mut Input<'_>) -> Result<(), Malformed> {
+        self.message_ids.key = input.option(Input::array)?;
+        each(input, 2, |input| {
+            let stream = input.varint32()?;
+            let window_ms =
+                self.streams.get(&stream).and_then(|stream| stream.settings.id_window_ms);
+            let window_ms = window_ms.filter(|window_ms| *window_ms > 0);
+            let is_new = self.message_ids.window(stream).is_none();
+            known(
+                is_new && window_ms.is_some(),
+                input,
+                "ids of no queue or topic, or there twice",
+            )?;
+            self.message_ids.set_window(stream, window_ms.unwrap_or(0));
+            each(input, 3, |input| {
+                let (since_ms, until_ms) = (input.varint()?, input.varint()?);
+                let mut ids = Vec::new();
+                each(input, 28, |input| {
+                    let hash = u128::from_le_bytes(input.array()?);
+                    let offset = u64::from_le_bytes(input.array()?);
+                    ids.push((hash, Seen { offset, print: input.u32()? }));
+                    Ok(())
+                })?;
+                if !mutant("ids-not-persisted") {
+                    self.message_ids.restore(stream, (since_ms, until_ms), ids);
+                }
+                Ok(())
+            })
+        })
     }
 
     fn read_group(&mut self, input: &mut Input<'_>) -> Result<(), Malformed> {

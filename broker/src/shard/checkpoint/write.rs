@@ -35,6 +35,7 @@ impl Shard {
                 }
                 Section::CleanStop => self.put_clean_stop(&mut bytes),
                 Section::Ledgers => self.put_ledgers(&mut bytes),
+                Section::MessageIds => self.put_message_ids(&mut bytes),
                 Section::End => {}
             }
             if !bytes.is_empty() || !section.is_optional() {
@@ -66,6 +67,33 @@ impl Shard {
             out.put_varint(u64::from(group.id.0));
             out.put_varint(group.progress.ledger.published);
             out.put_varint(group.progress.ledger.settled);
+        }
+    }
+
+    fn put_message_ids(&self, out: &mut Vec<u8>) {
+        let ids = &self.message_ids;
+        if ids.is_unused() && ids.key.is_none() {
+            return;
+        }
+        out.reserve(28 * ids.len());
+        out.put_bool(ids.key.is_some());
+        if let Some(key) = &ids.key {
+            out.put(key);
+        }
+        out.put_varint(ids.iter().len() as u64);
+        for (stream, window) in ids.iter() {
+            out.put_varint(u64::from(stream));
+            out.put_varint(window.buckets().len() as u64);
+            for (since_ms, until_ms, ids) in window.buckets() {
+                out.put_varint(since_ms);
+                out.put_varint(until_ms);
+                out.put_varint(ids.len() as u64);
+                for (hash, seen) in ids {
+                    out.put(&hash.to_le_bytes());
+                    out.put(&seen.offset.to_le_bytes());
+                    out.put(&seen.print.to_le_bytes());
+                }
+            }
         }
     }
 

@@ -168,17 +168,17 @@ fn a_full_queue_refuses_counting_what_is_on_the_way() {
     let settings = Settings { max_messages: Some(5), ..Settings::default() };
     let (stream, group) = desk.queue("q", &settings);
     desk.publish(stream, 3);
-    assert_eq!(desk.shard.admit_publish(stream, 0, 0, 2), Admit::Ok { base_offset: 3 });
-    let Admit::Refused(refusal) = desk.shard.admit_publish(stream, 0, 0, 1) else {
+    assert_eq!(desk.shard.admit_publish(&offer(stream, 0, 0, 2)), Admit::Ok { base_offset: 3 });
+    let Admit::Refused(refusal) = desk.shard.admit_publish(&offer(stream, 0, 0, 1)) else {
         panic!("admitted")
     };
     assert_eq!(refusal.code, ErrorCode::QueueFull);
-    let batch = AppliedBatch { count: 2, producer: 0, sequence: 0, delayed: &[] };
+    let batch = AppliedBatch { count: 2, producer: 0, sequence: 0, delayed: &[], ids: &[] };
     desk.run(stream, 3, &[batch]).unwrap();
     desk.consumer(group, 1);
     let delivery = desk.deliver(1).unwrap();
     desk.settle(delivery, Outcome::Ack);
-    assert_eq!(desk.shard.admit_publish(stream, 0, 0, 1), Admit::Ok { base_offset: 5 });
+    assert_eq!(desk.shard.admit_publish(&offer(stream, 0, 0, 1)), Admit::Ok { base_offset: 5 });
 }
 
 #[test]
@@ -191,20 +191,24 @@ fn a_resend_is_stored_once_whether_or_not_the_first_is_committed() {
     desk.apply(opened.command);
     let producer = opened.answer.producer;
     let duplicate = Admit::Duplicate { stream, base_offset: Some(0) };
-    assert_eq!(desk.shard.admit_publish(stream, producer, 1, 4), Admit::Ok { base_offset: 0 });
-    assert_eq!(desk.shard.admit_publish(stream, producer, 1, 4), duplicate);
-    let batch = AppliedBatch { count: 4, producer, sequence: 1, delayed: &[] };
+    assert_eq!(
+        desk.shard.admit_publish(&offer(stream, producer, 1, 4)),
+        Admit::Ok { base_offset: 0 }
+    );
+    assert_eq!(desk.shard.admit_publish(&offer(stream, producer, 1, 4)), duplicate);
+    let batch = AppliedBatch { count: 4, producer, sequence: 1, delayed: &[], ids: &[] };
     desk.run(stream, 0, &[batch]).unwrap();
-    assert_eq!(desk.shard.admit_publish(stream, producer, 1, 4), duplicate);
+    assert_eq!(desk.shard.admit_publish(&offer(stream, producer, 1, 4)), duplicate);
     let mut desk = desk.restart(false);
-    assert_eq!(desk.shard.admit_publish(stream, producer, 1, 4), duplicate);
+    assert_eq!(desk.shard.admit_publish(&offer(stream, producer, 1, 4)), duplicate);
     assert!(desk.shard.admit_open_producer([1; 16]).answer.resumed);
     for (producer, sequence, expected) in [
         (producer, 0, ErrorCode::InvalidArgument),
         (producer, u64::MAX, ErrorCode::InvalidArgument),
         (99, 1, ErrorCode::ProducerFenced),
     ] {
-        let Admit::Refused(refusal) = desk.shard.admit_publish(stream, producer, sequence, 1)
+        let Admit::Refused(refusal) =
+            desk.shard.admit_publish(&offer(stream, producer, sequence, 1))
         else {
             panic!("admitted")
         };
@@ -220,18 +224,18 @@ fn a_publish_that_meets_a_deletion_is_rejected_and_may_be_sent_again() {
     let opened = desk.shard.admit_open_producer([1; 16]);
     desk.apply(opened.command);
     let deleted = desk.shard.admit_delete(&name("q")).unwrap();
-    assert!(matches!(desk.shard.admit_publish(stream, 1, 1, 2), Admit::Refused(_)));
+    assert!(matches!(desk.shard.admit_publish(&offer(stream, 1, 1, 2)), Admit::Refused(_)));
     desk.apply(deleted.command);
 
     // The order in a block need not be the order of admission between streams.
-    assert_eq!(desk.shard.admit_publish(other, 1, 1, 2), Admit::Ok { base_offset: 0 });
+    assert_eq!(desk.shard.admit_publish(&offer(other, 1, 1, 2)), Admit::Ok { base_offset: 0 });
     desk.apply([Command::Delete { stream: other }]);
-    let batch = AppliedBatch { count: 2, producer: 1, sequence: 1, delayed: &[] };
+    let batch = AppliedBatch { count: 2, producer: 1, sequence: 1, delayed: &[], ids: &[] };
     desk.run(other, 0, &[batch]).unwrap();
     let rejected = Effect::Rejected { stream: other, base_offset: 0, records: 2 };
     assert_eq!(desk.effects.list, [rejected]);
     let (third, _) = desk.queue("third", &Settings::default());
-    assert_eq!(desk.shard.admit_publish(third, 1, 1, 2), Admit::Ok { base_offset: 0 });
+    assert_eq!(desk.shard.admit_publish(&offer(third, 1, 1, 2)), Admit::Ok { base_offset: 0 });
 }
 
 #[test]

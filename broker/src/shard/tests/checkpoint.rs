@@ -15,7 +15,8 @@ fn rich() -> Desk {
     desk.group("t", "g", Place::Earliest);
     let opened = desk.shard.admit_open_producer([7; 16]);
     desk.apply(opened.command);
-    let batch = AppliedBatch { count: 9, producer: 1, sequence: 4, delayed: &[(7, NOON + 99)] };
+    let batch =
+        AppliedBatch { count: 9, producer: 1, sequence: 4, delayed: &[(7, NOON + 99)], ids: &[] };
     desk.run(stream, 0, &[batch]).unwrap();
     desk.publish_delayed(topic, 3, &[(1, NOON + 99)]);
     let consumer = desk.consumer(group, 5);
@@ -94,8 +95,13 @@ fn a_forged_checkpoint_is_refused_or_consistent() {
             let mut desk = Desk::of(shard);
             desk.apply([crate::shard::command::Command::Started { clean: true }]);
             for (stream, group) in [(1, 1), (2, 2)] {
-                let batch =
-                    AppliedBatch { count: 2, producer: 1, sequence: 5, delayed: &[(0, NOON + 5)] };
+                let batch = AppliedBatch {
+                    count: 2,
+                    producer: 1,
+                    sequence: 5,
+                    delayed: &[(0, NOON + 5)],
+                    ids: &[],
+                };
                 if let Some(found) = desk.shard.readable(stream, 0) {
                     let _outcome = desk.run(stream, found.end, &[batch]);
                 }

@@ -10,6 +10,11 @@ use posthaste_protocol::response::GroupInfo;
 /// Start of the scripts' wall clock.
 pub(crate) const NOON: u64 = 1_000_000;
 
+/// A publish that asks for admission.
+pub(crate) fn offer(stream: StreamId, producer: u32, sequence: u64, records: u32) -> Offer {
+    Offer { stream, producer, sequence, records }
+}
+
 pub(crate) struct Desk {
     pub(crate) shard: Shard,
     pub(crate) now_ms: u64,
@@ -98,10 +103,11 @@ impl Desk {
         count: u32,
         delayed: &[(u32, u64)],
     ) -> u64 {
-        let Admit::Ok { base_offset } = self.shard.admit_publish(stream, 0, 0, count) else {
+        let Admit::Ok { base_offset } = self.shard.admit_publish(&offer(stream, 0, 0, count))
+        else {
             panic!("refused")
         };
-        let batch = AppliedBatch { count, producer: 0, sequence: 0, delayed };
+        let batch = AppliedBatch { count, producer: 0, sequence: 0, delayed, ids: &[] };
         self.run(stream, base_offset, &[batch]).unwrap();
         base_offset
     }

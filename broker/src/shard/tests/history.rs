@@ -4,7 +4,8 @@
 //! How: random work on a shard and on the naive model, compared after every step. At the end all
 //! consumers come back, time passes, and everything open must be delivered and acked.
 
-use super::model::{Batch, Entry, Fate, Model, Run, Spot, offsets};
+use super::model::{Entry, Fate, Model, Spot, offsets};
+use super::publishing::window_of;
 use super::random::Random;
 use super::world::{MAX_ATTEMPTS, World, apply};
 use crate::shard::Shard;
@@ -22,7 +23,7 @@ fn name(n: u64) -> (Name, Kind) {
 }
 
 impl World {
-    fn any_stream(&mut self) -> Option<StreamId> {
+    pub(super) fn any_stream(&mut self) -> Option<StreamId> {
         let at = self.random.below(self.model.streams.len().max(1) as u64) as usize;
         self.model.streams.keys().nth(at).copied()
     }
@@ -66,52 +67,10 @@ impl World {
         }
     }
 
-    fn publish_any(&mut self) {
-        let Some(stream) = self.any_stream() else { return };
-        let producer = self.random.below(3) as u32;
-        let known = self.model.stored.keys().filter(|(id, _)| *id == producer).count() as u64;
-        let sequence = if producer == 0 { 0 } else { 1 + self.random.below(known + 3) };
-        let count = 1 + self.random.below(6) as u32;
-        let pending = self.open.iter().find_map(|entry| match entry {
-            Entry::Run(run) if producer != 0 => {
-                let mut at = run.base_offset;
-                run.batches.iter().find_map(|batch| {
-                    let place = (run.stream, at);
-                    at += u64::from(batch.count);
-                    ((batch.producer, batch.sequence) == (producer, sequence)).then_some(place)
-                })
-            }
-            _ => None,
-        });
-        let stored = self.model.stored.get(&(producer, sequence)).copied().or(pending);
-        match self.shard.admit_publish(stream, producer, sequence, count) {
-            Admit::Ok { base_offset } => {
-                assert_eq!(stored, None, "a resend is stored once");
-                let mut delayed = Vec::new();
-                for index in 0..count {
-                    if self.random.one_in(8) {
-                        delayed.push((index, self.now_ms - 500 + self.random.below(4_000)));
-                    }
-                }
-                let batches = vec![Batch { count, producer, sequence, delayed }];
-                self.publish(Run { stream, base_offset, batches });
-            }
-            Admit::Duplicate { stream, base_offset } => {
-                assert_eq!(stored, base_offset.map(|base_offset| (stream, base_offset)));
-            }
-            Admit::Refused(refusal) => {
-                let leaves = |entry: &Entry| match entry {
-                    Entry::Command(Command::Delete { stream: gone }) => *gone == stream,
-                    _ => false,
-                };
-                assert!(self.open.iter().any(leaves), "{refusal:?}");
-            }
-        }
-    }
-
     fn declare_any(&mut self) {
-        let settings = self.any_settings();
         let n = self.random.below(NAMES);
+        let id_window_ms = window_of(&name(n).0);
+        let settings = Settings { id_window_ms, ..self.any_settings() };
         let (name, kind) = name(n);
         let admitted = self.shard.admit_declare(kind, &name, &settings).expect("valid");
         self.append(admitted.command);
@@ -253,7 +212,8 @@ impl World {
         match self.random.below(40) {
             0 => self.declare_any(),
             1 if self.random.one_in(8) => self.remove_any(),
-            2..9 => self.publish_any(),
+            2..6 => self.publish_any(),
+            6..9 => self.publish_ids_any(),
             9..14 => {
                 let count = 1 + self.random.below(6) as usize;
                 self.commit(count);

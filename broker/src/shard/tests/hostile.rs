@@ -26,17 +26,24 @@ fn ranges(random: &mut Random) -> Vec<Range> {
     ranges.collect()
 }
 
+fn id(random: &mut Random, index: u32) -> Identified {
+    let hash = u128::from(random.below(9)) << (8 * random.below(15));
+    Identified { index, hash, print: random.below(3) as u32 }
+}
+
 fn command(random: &mut Random) -> Command {
     let id = 1 + random.below(4) as u32;
     let group = GroupId(1 + random.below(6) as u32);
     let offset = Some(number(random)).filter(|_| random.one_in(2));
-    match random.below(14) {
+    match random.below(15) {
         0 => Command::Started { clean: random.one_in(2) },
         1 => {
             let kind = if random.one_in(2) { Kind::Queue } else { Kind::Topic };
             let name = format!("s{}", random.below(4)).as_str().try_into().unwrap();
             let group = Some(group).filter(|_| random.one_in(2));
-            Command::Declare { stream: id, kind, name, settings: Settings::default(), group }
+            let id_window_ms = Some(20 * random.below(3)).filter(|_| random.one_in(2));
+            let settings = Settings { id_window_ms, ..Settings::default() };
+            Command::Declare { stream: id, kind, name, settings, group }
         }
         2 => {
             let name = format!("g{}", random.below(4)).as_str().try_into().unwrap();
@@ -51,6 +58,7 @@ fn command(random: &mut Random) -> Command {
         8 => Command::Trim { stream: id, before: number(random) },
         9 => Command::DeadReplay { group, offset },
         10 => Command::DeadDrop { group, offset },
+        11 => Command::IdKey { key: [random.below(3) as u8; 16] },
         _ => {
             let reason = "so".to_owned();
             let end = match random.below(3) {
@@ -82,6 +90,7 @@ fn no_log_makes_the_shard_panic_or_contradict_itself() {
                     producer: random.below(4) as u32,
                     sequence: number(random),
                     delayed: vec![(random.below(4) as u32, number(random))],
+                    ids: (0..random.below(3) as u32).map(|index| id(random, index)).collect(),
                 };
                 let batches = vec![batch(&mut random), batch(&mut random)];
                 Entry::Run(Run { stream, base_offset, batches })

@@ -1,7 +1,7 @@
 //! A naive broker: one entry per message and group, nothing clever. What the shard must agree with.
 
 use crate::shard::command::{Cause, Command, End};
-use crate::shard::effects::{ConsumerId, GroupId, Range, StreamId};
+use crate::shard::effects::{ConsumerId, GroupId, Identified, Range, StreamId};
 use posthaste_protocol::names::Name;
 use posthaste_protocol::request::Settings;
 use std::collections::BTreeMap;
@@ -27,6 +27,15 @@ pub(crate) struct Batch {
     pub(crate) producer: u32,
     pub(crate) sequence: u64,
     pub(crate) delayed: Vec<(u32, u64)>,
+    pub(crate) ids: Vec<Identified>,
+}
+
+/// What was stored under an id last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) offset: u64,
+    pub(crate) print: u32,
+    pub(crate) at_ms: u64,
 }
 
 impl Run {
@@ -126,6 +135,10 @@ pub(crate) struct Model {
     pub(crate) groups: BTreeMap<GroupId, Group>,
     /// Where the batches of producers are.
     pub(crate) stored: BTreeMap<(u32, u64), (StreamId, u64)>,
+    /// What was stored under ids; none is forgotten.
+    pub(crate) ids: BTreeMap<(StreamId, u128), Known>,
+    /// The latest time of an entry.
+    pub(crate) latest_ms: u64,
 }
 
 impl Model {
@@ -143,6 +156,7 @@ impl Model {
     }
 
     pub(crate) fn apply(&mut self, now_ms: u64, entry: &Entry) {
+        self.latest_ms = self.latest_ms.max(now_ms);
         match entry {
             Entry::Run(run) => self.apply_run(now_ms, run),
             Entry::Command(command) => self.apply_command(now_ms, command),
@@ -164,6 +178,11 @@ impl Model {
                 let place = (run.stream, offset);
                 self.stored.insert((batch.producer, batch.sequence), place);
             }
+            for id in &batch.ids {
+                let offset = offset + u64::from(id.index);
+                let known = Known { offset, print: id.print, at_ms: now_ms };
+                self.ids.insert((run.stream, id.hash), known);
+            }
             for index in 0..batch.count {
                 let due = batch.delayed.iter().find(|(at, _)| *at == index).map(|(_, due)| *due);
                 let due = due.filter(|due_ms| *due_ms > now_ms);
@@ -179,7 +198,7 @@ impl Model {
 
     fn apply_command(&mut self, now_ms: u64, command: &Command) {
         match command {
-            Command::Started { .. } | Command::OpenProducer { .. } => {}
+            Command::Started { .. } | Command::OpenProducer { .. } | Command::IdKey { .. } => {}
             Command::Declare { stream, name, settings, group, .. } => {
                 let (name, settings) = (name.clone(), settings.clone());
                 let (delays, new) = (BTreeMap::new(), settings.clone());

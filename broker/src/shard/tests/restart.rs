@@ -104,7 +104,7 @@ fn records_missing_from_the_log_are_dead_letters_of_every_group() {
     let group = desk.group("t", "a", Place::Earliest);
     desk.group("t", "b", Place::Earliest);
     desk.publish(topic, 3);
-    let batch = AppliedBatch { count: 2, producer: 0, sequence: 0, delayed: &[] };
+    let batch = AppliedBatch { count: 2, producer: 0, sequence: 0, delayed: &[], ids: &[] };
     desk.run(topic, 7, &[batch]).unwrap();
     let lost = Range { first: 3, end: 7 };
     assert_eq!(desk.effects.list, [Effect::Lost { stream: topic, range: lost }]);
@@ -122,7 +122,7 @@ fn a_run_is_never_applied_twice() {
     let mut desk = Desk::new();
     let (stream, _) = desk.queue("q", &Settings::default());
     desk.publish(stream, 3);
-    let batch = AppliedBatch { count: 2, producer: 0, sequence: 0, delayed: &[] };
+    let batch = AppliedBatch { count: 2, producer: 0, sequence: 0, delayed: &[], ids: &[] };
     let twice = StateError::RunTwice { stream, base_offset: 2, next_offset: 3 };
     assert_eq!(desk.run(stream, 2, &[batch]), Err(twice));
     let overflow = StateError::Overflow { stream, base_offset: u64::MAX - 2, records: 2 };

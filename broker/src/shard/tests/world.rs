@@ -387,9 +387,9 @@ pub(crate) fn apply(shard: &mut Shard, now_ms: u64, entry: &Entry) -> Vec<Consum
         }
         Entry::Run(run) => {
             let batches = run.batches.iter().map(|batch| {
-                let Batch { count, producer, sequence, delayed } = batch;
+                let Batch { count, producer, sequence, delayed, ids } = batch;
                 let (count, producer, sequence) = (*count, *producer, *sequence);
-                AppliedBatch { count, producer, sequence, delayed }
+                AppliedBatch { count, producer, sequence, delayed, ids }
             });
             let Run { stream, base_offset, .. } = *run;
             let applied = AppliedRun { stream, base_offset, records: run.records(), batches };
