@@ -30,6 +30,7 @@ struct Open {
     attempt: u32,
     redelivered: bool,
     time_ms: u64,
+    epoch: u64,
     bytes: u64,
 }
 
@@ -42,6 +43,7 @@ pub(crate) struct Message {
     pub(crate) attempt: u32,
     pub(crate) redelivered: bool,
     pub(crate) time_ms: u64,
+    pub(crate) epoch: u64,
 }
 
 /// What the cursor came upon.
@@ -96,6 +98,7 @@ impl Cursor {
                         attempt: open.attempt,
                         redelivered: open.redelivered,
                         time_ms: open.time_ms,
+                        epoch: open.epoch,
                     };
                     let is_last = open.key.index >= open.count;
                     self.count(1);
@@ -159,6 +162,7 @@ impl Open {
             attempt: piece.attempt,
             redelivered: piece.redelivered,
             time_ms: piece.time_ms,
+            epoch: incoming.epoch,
             bytes: piece.batches.len() as u64,
         }
     }

@@ -68,6 +68,13 @@ impl DeclareQueue {
         self
     }
 
+    /// How long a message can be held at most, however often its lease is
+    /// renewed; then it goes back, one attempt later. Zero sets no limit; the default is an hour, or the lease if that is longer.
+    pub fn max_hold(mut self, time: Duration) -> Self {
+        self.settings.max_hold_ms = Some(whole_ms_u32(time));
+        self
+    }
+
     /// Waits before a retry that names no time of its own.
     pub fn retry(mut self, backoff: Backoff) -> Self {
         set_retry(&mut self.settings, backoff);
@@ -156,6 +163,13 @@ impl DeclareTopic {
         self
     }
 
+    /// For groups that say nothing else: how long a message can be held at most, however often its lease is
+    /// renewed; then it goes back, one attempt later. Zero sets no limit; the default is an hour, or the lease if that is longer.
+    pub fn max_hold(mut self, time: Duration) -> Self {
+        self.settings.max_hold_ms = Some(whole_ms_u32(time));
+        self
+    }
+
     /// For groups that say nothing else: waits before a retry.
     pub fn retry(mut self, backoff: Backoff) -> Self {
         set_retry(&mut self.settings, backoff);
@@ -216,6 +230,13 @@ impl DeclareGroup {
     /// How long a consumer may hold a message without renewing; the client renews by itself.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease_ms = Some(whole_ms_u32(lease));
+        self
+    }
+
+    /// How long a message can be held at most, however often its lease is
+    /// renewed; then it goes back, one attempt later. Zero sets no limit; the default is an hour, or the lease if that is longer.
+    pub fn max_hold(mut self, time: Duration) -> Self {
+        self.settings.max_hold_ms = Some(whole_ms_u32(time));
         self
     }
 

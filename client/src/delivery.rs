@@ -53,15 +53,16 @@ pub struct Delivery<T = Bytes> {
     time_ms: u64,
     attempt: u32,
     redelivered: bool,
+    epoch: u64,
     lease: Lease,
 }
 
 impl<T> Delivery<T> {
     #[inline]
     pub(crate) fn new(payload: T, message: Message, leasing: Arc<Leasing>) -> Self {
-        let Message { envelope, key, position, attempt, redelivered, time_ms } = message;
+        let Message { envelope, key, position, attempt, redelivered, time_ms, epoch } = message;
         let lease = Lease::new(leasing, key);
-        Self { payload, envelope, position, time_ms, attempt, redelivered, lease }
+        Self { payload, envelope, position, time_ms, attempt, redelivered, epoch, lease }
     }
 
     /// What the publisher sent.
@@ -117,6 +118,31 @@ impl<T> Delivery<T> {
         self.position
     }
 
+    /// A number for stores that must not believe a consumer whose lease is over: it grows with every lease of the queue or
+    /// group, also across restarts of the broker, and no two consumers ever have the same. Keep the largest one next to
+    /// what is changed (per message key, or per row), and refuse a change that comes with a smaller one.
+    ///
+    /// The broker itself goes by the same number: it refuses to settle under any but the present lease. Messages that
+    /// came together may share theirs.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # client.queue("orders").declare().await?;
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+    /// # let mut jobs = client.queue("orders").consume().await?;
+    /// # let Some(Ok(job)) = jobs.next().await else { panic!("a job") };
+    /// let stored = 0; // SELECT fence FROM accounts WHERE id = ...
+    /// assert!(job.fencing_token() > stored, "somebody else has taken over");
+    /// # job.ack().await?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn fencing_token(&self) -> u64 {
+        self.epoch
+    }
+
     /// When the broker accepted it.
     #[must_use]
     pub fn published_at(&self) -> SystemTime {
@@ -131,6 +157,11 @@ impl<T> Delivery<T> {
 
     /// Makes the lease last at least this long from now. Only for very long work in processes that
     /// may pause: leases renew themselves while the delivery is alive.
+    ///
+    /// No extension goes beyond the longest hold of the queue or group ([`ErrorKind::HoldLimit`]): then the lease lasts
+    /// until that, and the message goes back if it is not settled.
+    ///
+    /// [`ErrorKind::HoldLimit`]: crate::ErrorKind::HoldLimit
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -187,9 +218,18 @@ impl<T> Delivery<T> {
     /// # Ok(()) }
     /// ```
     pub fn into_parts(self) -> (T, Delivery<()>) {
-        let Self { payload, envelope, position, time_ms, attempt, redelivered, lease } = self;
-        let rest =
-            Delivery { payload: (), envelope, position, time_ms, attempt, redelivered, lease };
+        let Self { payload, envelope, position, time_ms, attempt, redelivered, epoch, lease } =
+            self;
+        let rest = Delivery {
+            payload: (),
+            envelope,
+            position,
+            time_ms,
+            attempt,
+            redelivered,
+            epoch,
+            lease,
+        };
         (payload, rest)
     }
 

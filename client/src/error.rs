@@ -45,6 +45,8 @@ pub enum ErrorKind {
     LeaseExpired,
     /// Another message has that id, within the window of the queue or topic.
     IdConflict,
+    /// The lease cannot last longer than the longest hold of the queue or group.
+    HoldLimit,
     /// The payload could not be written.
     Encode,
     /// The payload could not be read as the type of the contract.
@@ -209,6 +211,7 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
         ErrorCode::IdConflict => ErrorKind::IdConflict,
         ErrorCode::NoSpace => ErrorKind::NoSpace,
         ErrorCode::LeaseExpired => ErrorKind::LeaseExpired,
+        ErrorCode::HoldLimit => ErrorKind::HoldLimit,
         ErrorCode::DataLoss => ErrorKind::DataLoss,
         ErrorCode::Indeterminate | ErrorCode::ProducerFenced => ErrorKind::Indeterminate,
         ErrorCode::ShuttingDown => ErrorKind::Disconnected,

@@ -58,6 +58,8 @@ pub struct Settings {
     pub retry_factor_percent: Option<u32>,
     /// How much earlier a retry may come, in percent of its delay.
     pub retry_jitter_percent: Option<u32>,
+    /// How long a delivery can be held, however often its lease is renewed.
+    pub max_hold: Option<Duration>,
     /// Topics: messages older than this may be deleted.
     pub retain_for: Option<Duration>,
     /// Topics: the oldest messages beyond this many bytes may be deleted.
@@ -78,6 +80,7 @@ impl From<WireSettings> for Settings {
             retry_max: wire.retry_max_ms.map(short),
             retry_factor_percent: wire.retry_factor_percent,
             retry_jitter_percent: wire.retry_jitter_percent,
+            max_hold: wire.max_hold_ms.filter(|ms| *ms != 0).map(short),
             retain_for: wire.retain_ms.filter(|ms| *ms != 0).map(Duration::from_millis),
             retain_bytes: wire.retain_bytes.filter(|bytes| *bytes != 0),
             max_messages: wire.max_messages.filter(|messages| *messages != 0),

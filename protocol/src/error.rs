@@ -55,6 +55,8 @@ pub enum ErrorCode {
     IdsFull = 403,
     /// The queue or topic does not end where the publish expects it to.
     OffsetMismatch = 404,
+    /// The lease cannot be extended beyond the longest hold of the queue or group.
+    HoldLimit = 405,
     /// Stored data is damaged; the damaged messages are not delivered.
     DataLoss = 501,
     /// The outcome is unknown: the broker stopped while it was being stored.
@@ -89,6 +91,7 @@ impl ErrorCode {
         ErrorCode::IdConflict,
         ErrorCode::IdsFull,
         ErrorCode::OffsetMismatch,
+        ErrorCode::HoldLimit,
         ErrorCode::DataLoss,
         ErrorCode::Indeterminate,
         ErrorCode::ShuttingDown,

@@ -73,6 +73,8 @@ pub const CREDIT_MESSAGES_MAX: u32 = 65_535;
 pub const LEASE_MS_MIN: u32 = 100;
 /// Longest lease: a day.
 pub const LEASE_MS_MAX: u32 = 86_400_000;
+/// Longest time that a delivery may be held at most, if there is a limit: a week.
+pub const HOLD_MS_MAX: u32 = 604_800_000;
 /// Most attempts that can be asked for.
 pub const ATTEMPTS_MAX: u32 = 1_000_000;
 /// Longest backoff between attempts: a week.

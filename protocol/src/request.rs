@@ -67,6 +67,9 @@ pub struct Settings {
     /// A message whose id was stored less than this ago is stored once: later ones get its receipt. In
     /// milliseconds, 0 = ids are not remembered; 1,000..=2,592,000,000.
     pub id_window_ms: Option<u64>,
+    /// The longest that a delivery can be held, however often its lease is extended, in milliseconds; 100..=604_800_000.
+    /// 0 = no limit.
+    pub max_hold_ms: Option<u32>,
 }
 
 /// Where a reader or a new group starts.

@@ -258,8 +258,10 @@ pub enum Response {
     },
     /// To extend.
     Extended {
-        /// Items whose lease was not held.
+        /// Items (or parts of them) whose lease was not held.
         stale: Vec<Held>,
+        /// Items with leases that now end with the longest hold of the group, sooner than was asked for.
+        limited: Vec<Held>,
     },
     /// To cancel; also unasked, under id 0, when the queue, topic or group was deleted.
     Canceled,

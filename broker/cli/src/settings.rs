@@ -18,6 +18,9 @@ pub(crate) struct Delivery {
     /// How long a consumer may hold a message without a sign of life.
     #[arg(long, value_name = "DURATION", value_parser = values::nonzero_duration)]
     pub(crate) lease: Option<Duration>,
+    /// How long a message can be held, however often its lease is renewed; 0 means no limit.
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) max_hold: Option<Duration>,
     /// Delays before retries: 1s..10m doubles, 5s stays; add ,factor=1.5 or ,jitter=20%.
     #[arg(long, value_name = "POLICY", value_parser = values::retry)]
     pub(crate) retry: Option<Retry>,
@@ -38,6 +41,7 @@ impl Delivery {
         let mut wanted = Wanted::default();
         wanted.add("max_attempts", self.max_attempts.map(|n| n.to_string()));
         wanted.add("lease", self.lease.map(ms));
+        wanted.limit("max_hold", self.max_hold.map(millis), shown::setting_ms);
         let retry = self.retry.as_ref();
         wanted.add("retry_min", retry.map(|retry| ms(retry.min)));
         wanted.add("retry_max", retry.map(|retry| ms(retry.max)));
@@ -120,6 +124,7 @@ pub(crate) fn shown_settings(settings: &Settings) -> Vec<(&'static str, String)>
     let all = [
         ("max_attempts", settings.max_attempts.map(|n| n.to_string())),
         ("lease", settings.lease.map(ms)),
+        ("max_hold", settings.max_hold.map(ms)),
         ("retry_min", settings.retry_min.map(ms)),
         ("retry_max", settings.retry_max.map(ms)),
         ("retry_factor", settings.retry_factor_percent.map(shown_factor)),
@@ -137,6 +142,7 @@ pub(crate) fn json_settings(settings: &Settings) -> Value {
     json!({
         "max_attempts": settings.max_attempts,
         "lease_ms": settings.lease.map(millis),
+        "max_hold_ms": settings.max_hold.map(millis),
         "retry_min_ms": settings.retry_min.map(millis),
         "retry_max_ms": settings.retry_max.map(millis),
         "retry_factor_percent": settings.retry_factor_percent,

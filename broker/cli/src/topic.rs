@@ -98,6 +98,9 @@ async fn set(args: &Set, context: &Context) -> Outcome {
     if let Some(lease) = args.delivery.lease {
         declare = declare.lease(lease);
     }
+    if let Some(max_hold) = args.delivery.max_hold {
+        declare = declare.max_hold(max_hold);
+    }
     if let Some(backoff) = args.delivery.backoff() {
         declare = declare.retry(backoff);
     }

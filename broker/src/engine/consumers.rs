@@ -5,14 +5,15 @@ use super::core::{Core, consumer};
 use super::input::ConnectionId;
 use super::publish::reply_of;
 use super::requests::Asked;
-use crate::shard::effects::{Refusal, SettleResult};
+use crate::shard::effects::{Extended, Refusal, SettleResult};
 use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::limits::CONSUMERS_PER_CONNECTION_MAX;
 use posthaste_protocol::request::{Consume, Held, Kind, Settings};
 use posthaste_protocol::{Request, Response};
 
 /// Stale ranges of one answer: as many as fit, so that whoever waits for it is told in one piece.
-const STALE_MAX: usize = 12_000;
+/// Items that met a limit may stand beside them.
+const STALE_MAX: usize = 8_000;
 
 impl Core {
     pub(super) fn consumer_request(
@@ -45,9 +46,10 @@ impl Core {
                 Ok(())
             }
             Request::Extend { lease_ms, items } => {
-                let stale = self.shard.extend(who, &items, now.mono_ms, lease_ms);
+                let Extended { stale, limited } =
+                    self.shard.extend(who, &items, now.mono_ms, lease_ms);
                 let stale = self.say_stale(asked, stale);
-                let response = Response::Extended { stale };
+                let response = Response::Extended { stale, limited };
                 self.say(asked.connection, asked.channel, asked.corr, &response);
                 Ok(())
             }

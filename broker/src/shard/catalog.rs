@@ -6,7 +6,7 @@ use super::group::Rules;
 use super::stream::Stream;
 use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::limits::{
-    ATTEMPTS_MAX, ID_WINDOW_MS_MAX, ID_WINDOW_MS_MIN, LEASE_MS_MAX, LEASE_MS_MIN,
+    ATTEMPTS_MAX, HOLD_MS_MAX, ID_WINDOW_MS_MAX, ID_WINDOW_MS_MIN, LEASE_MS_MAX, LEASE_MS_MIN,
     RETRY_FACTOR_PERCENT_MAX, RETRY_FACTOR_PERCENT_MIN, RETRY_JITTER_PERCENT_MAX, RETRY_MS_MAX,
 };
 use posthaste_protocol::names::{self, GroupName, Name};
@@ -107,6 +107,7 @@ pub(super) fn merged(old: &Settings, new: &Settings) -> Settings {
         retry_factor_percent: new.retry_factor_percent.or(old.retry_factor_percent),
         retry_jitter_percent: new.retry_jitter_percent.or(old.retry_jitter_percent),
         id_window_ms: new.id_window_ms.or(old.id_window_ms),
+        max_hold_ms: new.max_hold_ms.or(old.max_hold_ms),
     }
 }
 
@@ -155,7 +156,13 @@ pub(super) fn check_group_settings(settings: &Settings) -> Result<(), Refusal> {
 
 /// Whether the rules that come of a change make sense together.
 pub(super) fn check_rules(rules: Rules) -> Result<(), Refusal> {
-    let Rules { retry_min_ms, retry_max_ms, .. } = rules;
+    let Rules { retry_min_ms, retry_max_ms, lease_ms, max_hold_ms, .. } = rules;
+    if max_hold_ms.is_some_and(|max_hold_ms| lease_ms > max_hold_ms) {
+        return Err(Refusal::new(
+            ErrorCode::InvalidArgument,
+            format!("lease_ms {lease_ms} is above max_hold_ms {}", max_hold_ms.unwrap_or(0)),
+        ));
+    }
     if retry_min_ms > retry_max_ms {
         return Err(Refusal::new(
             ErrorCode::InvalidArgument,
@@ -177,6 +184,7 @@ fn check_ranges(settings: &Settings) -> Result<(), Refusal> {
             RETRY_FACTOR_PERCENT_MIN,
             RETRY_FACTOR_PERCENT_MAX,
         ),
+        ("max_hold_ms", settings.max_hold_ms.filter(|ms| *ms > 0), LEASE_MS_MIN, HOLD_MS_MAX),
         ("retry_jitter_percent", settings.retry_jitter_percent, 0, RETRY_JITTER_PERCENT_MAX),
     ];
     for (name, value, min, max) in rules {

@@ -128,6 +128,7 @@ fn decode_settlement(input: &mut Input<'_>) -> Result<Settlement, Malformed> {
         3 => Cause::Disconnected,
         4 => Cause::MaxAttempts,
         5 => Cause::DataLoss,
+        6 => Cause::HeldTooLong,
         _ => return Err(input.error("unknown cause")),
     };
     let end = match input.u8()? {
@@ -224,6 +225,14 @@ mod tests {
                     vec![range(4, 5), range(2, 3)],
                 ),
                 "03 01 02 80d095ffbc31 04 62757379 02 0801 0501",
+            ),
+            (
+                settle(
+                    End::Retry { due_ms: 0, reason: String::new() },
+                    Cause::HeldTooLong,
+                    vec![range(0, 1)],
+                ),
+                "03 06 02 00 00 01 0001",
             ),
             (
                 settle(End::Dead { reason: "no".into() }, Cause::MaxAttempts, vec![range(0, 1)]),

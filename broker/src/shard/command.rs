@@ -151,6 +151,8 @@ pub enum Cause {
     MaxAttempts = 4,
     /// The record cannot be read from disk.
     DataLoss = 5,
+    /// It was held as long as its group allows, and not settled.
+    HeldTooLong = 6,
 }
 
 impl Cause {
@@ -162,6 +164,7 @@ impl Cause {
             Cause::Expired => "the lease expired",
             Cause::Disconnected => "the consumer went away",
             Cause::MaxAttempts => "the last attempt failed",
+            Cause::HeldTooLong => "it was held longer than max_hold_ms allows",
             Cause::DataLoss => "data loss: the stored message is damaged",
         }
     }

@@ -7,7 +7,7 @@
 use super::Shard;
 use super::effects::{ConsumerId, GroupId, LeaseOf, Picked, Range, Ready};
 use super::group::Group;
-use super::lease::{Consumer, Lease};
+use super::lease::{Consumer, Lease, Limit};
 use std::collections::BTreeMap;
 
 /// Bits of an epoch that count leases; the bits above are the process's start.
@@ -90,18 +90,22 @@ impl Shard {
         let Some(holder) = self.consumers.get_mut(&consumer).filter(|c| c.group == group) else {
             return false;
         };
-        let Some(Group { progress, live, .. }) = self.groups.get_mut(&group) else { return false };
+        let Some(Group { progress, live, rules, .. }) = self.groups.get_mut(&group) else {
+            return false;
+        };
         if live.seeks > 0 {
             return false;
         }
         let Some(returned) = live.take_ready(range, progress) else { return false };
         live.held += count;
         live.delivered_below = live.delivered_below.max(end);
-        let deadline_ms = mono_ms.saturating_add(u64::from(holder.lease_ms));
+        let limit = Limit::after(mono_ms, rules.max_hold_ms);
+        let deadline_ms = mono_ms.saturating_add(u64::from(holder.lease_ms)).min(limit.ms());
         let granted = Lease {
             epoch,
             deadline_ms,
             attempt: returned.attempts.saturating_add(1),
+            limit,
             sequence_base: holder.sent.wrapping_sub(offset),
         };
         holder.grant(range, granted, bytes);

@@ -267,6 +267,15 @@ pub struct Found {
     pub next_offset: u64,
 }
 
+/// What became of leases that were to be extended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extended {
+    /// These were not held.
+    pub stale: Vec<Held>,
+    /// These items hold messages that now last to the end of their longest hold, which is less than was asked for.
+    pub limited: Vec<Held>,
+}
+
 /// Dead letters in a row that died alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadItem {

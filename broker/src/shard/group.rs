@@ -57,6 +57,8 @@ pub(crate) struct Rules {
     pub(crate) retry_max_ms: u32,
     pub(crate) retry_factor_percent: u32,
     pub(crate) retry_jitter_percent: u32,
+    /// `None`: a delivery may be held for ever.
+    pub(crate) max_hold_ms: Option<u32>,
 }
 
 impl Rules {
@@ -68,6 +70,7 @@ impl Rules {
         retry_max_ms: 600_000,
         retry_factor_percent: 200,
         retry_jitter_percent: 0,
+        max_hold_ms: Some(3_600_000),
     };
 
     /// The group's own settings, else the stream's, else the defaults.
@@ -76,13 +79,20 @@ impl Rules {
             get(group).or_else(|| get(stream)).unwrap_or(default)
         };
         let default = Rules::DEFAULT;
+        let lease_ms = pick(|s| s.lease_ms, default.lease_ms);
+        let max_hold_ms = match group.max_hold_ms.or(stream.max_hold_ms) {
+            // A lease that is longer than the default limit means to be.
+            None => default.max_hold_ms.map(|hold_ms| hold_ms.max(lease_ms)),
+            Some(hold_ms) => Some(hold_ms).filter(|hold_ms| *hold_ms > 0),
+        };
         Rules {
             max_attempts: pick(|s| s.max_attempts, default.max_attempts),
-            lease_ms: pick(|s| s.lease_ms, default.lease_ms),
+            lease_ms,
             retry_min_ms: pick(|s| s.retry_min_ms, default.retry_min_ms),
             retry_max_ms: pick(|s| s.retry_max_ms, default.retry_max_ms),
             retry_factor_percent: pick(|s| s.retry_factor_percent, default.retry_factor_percent),
             retry_jitter_percent: pick(|s| s.retry_jitter_percent, default.retry_jitter_percent),
+            max_hold_ms,
         }
     }
 
@@ -95,6 +105,7 @@ impl Rules {
             retry_max_ms: Some(self.retry_max_ms),
             retry_factor_percent: Some(self.retry_factor_percent),
             retry_jitter_percent: Some(self.retry_jitter_percent),
+            max_hold_ms: Some(self.max_hold_ms.unwrap_or(0)),
             ..Settings::default()
         }
     }
@@ -110,5 +121,17 @@ mod tests {
         let group = Settings { max_attempts: Some(5), ..Settings::default() };
         let rules = Rules::of(&group, &topic);
         assert_eq!((rules.max_attempts, rules.lease_ms, rules.retry_min_ms), (5, 500, 1_000));
+    }
+
+    #[test]
+    fn the_longest_hold_is_an_hour_or_the_lease_or_what_was_set() {
+        let hold = |max_hold_ms, lease_ms| {
+            let set = Settings { max_hold_ms, lease_ms, ..Settings::default() };
+            Rules::of(&Settings::default(), &set).max_hold_ms
+        };
+        assert_eq!(hold(None, None), Some(3_600_000));
+        assert_eq!(hold(None, Some(7_200_000)), Some(7_200_000));
+        assert_eq!(hold(Some(500), Some(200)), Some(500));
+        assert_eq!(hold(Some(0), None), None);
     }
 }

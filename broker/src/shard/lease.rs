@@ -43,8 +43,30 @@ pub(crate) struct Lease {
     pub(crate) deadline_ms: u64,
     /// Attempt of this delivery, from 1.
     pub(crate) attempt: u32,
+    /// No extension goes beyond this.
+    pub(crate) limit: Limit,
     /// Delivery sequence of offset 0, had it been sent: wraps, so that cutting changes nothing.
     pub(crate) sequence_base: u64,
+}
+
+/// The end of the longest hold: monotonic, in tenths of a second, rounded up. So small that a lease is not larger for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit(u32);
+
+impl Limit {
+    /// No limit.
+    #[cfg(test)]
+    pub(crate) const NONE: Limit = Limit(u32::MAX);
+
+    pub(crate) fn after(mono_ms: u64, max_hold_ms: Option<u32>) -> Limit {
+        let end_ms = max_hold_ms.map_or(u64::MAX, |ms| mono_ms.saturating_add(u64::from(ms)));
+        Limit(u32::try_from(end_ms.div_ceil(100)).unwrap_or(u32::MAX))
+    }
+
+    /// Monotonic.
+    pub(crate) fn ms(self) -> u64 {
+        if self.0 == u32::MAX { u64::MAX } else { u64::from(self.0) * 100 }
+    }
 }
 
 impl Lease {
@@ -110,6 +132,7 @@ mod tests {
             epoch: 1,
             deadline_ms: 0,
             attempt: 1,
+            limit: Limit::NONE,
             sequence_base: 5u64.wrapping_sub(range.first),
         };
         let first = |begun| lease.first_not_begun(range, begun);
@@ -122,7 +145,8 @@ mod tests {
         consumer.add_credit(u32::MAX, u64::MAX, 9);
         assert_eq!((consumer.messages, consumer.begun), (CREDIT_MESSAGES_MAX, 0));
         consumer.bytes = 10;
-        let lease = Lease { epoch: 1, deadline_ms: 0, attempt: 1, sequence_base: 0 };
+        let lease =
+            Lease { epoch: 1, deadline_ms: 0, attempt: 1, limit: Limit::NONE, sequence_base: 0 };
         consumer.grant(Range { first: 0, end: 1 }, lease, 50);
         assert!(!consumer.is_willing());
         consumer.add_credit(0, 40, 0);

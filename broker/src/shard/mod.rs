@@ -21,6 +21,7 @@ pub mod command;
 mod dedup;
 mod dispatch;
 pub mod effects;
+mod expiry;
 mod group;
 mod lease;
 mod message_ids;

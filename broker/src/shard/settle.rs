@@ -13,12 +13,9 @@ use posthaste_protocol::mutant;
 use posthaste_protocol::request::{Held, Outcome, Settle};
 use std::cell::Cell;
 
-/// LIMIT: leases of a consumer are looked through for expired ones at most this often.
-const EXPIRE_GAP_MS: u64 = 10;
-
 /// LIMIT: leases that one request looks at. A consumer holds at most 65,535 messages, so whoever names
 /// each of them once stays far below; who names all of them 4,096 times holds nobody up.
-const LOOKS_MAX: usize = 262_144;
+pub(super) const LOOKS_MAX: usize = 262_144;
 
 impl Shard {
     /// Adds a consumer without credit. `lease_ms` of `None` takes the group's. Answers the lease
@@ -31,6 +28,7 @@ impl Shard {
     ) -> Option<u32> {
         let place = self.groups.get_mut(&group)?;
         let lease_ms = lease_ms.unwrap_or(place.rules.lease_ms).clamp(LEASE_MS_MIN, LEASE_MS_MAX);
+        let lease_ms = place.rules.max_hold_ms.map_or(lease_ms, |hold_ms| lease_ms.min(hold_ms));
         if self.consumers.contains_key(&consumer) {
             return None;
         }
@@ -114,84 +112,6 @@ impl Shard {
         SettleResult { commands: ends.commands, stale }
     }
 
-    /// Gives held deliveries `lease_ms` from now; answers what was not held.
-    pub fn extend(
-        &mut self,
-        consumer: ConsumerId,
-        items: &[Held],
-        mono_ms: u64,
-        lease_ms: u32,
-    ) -> Vec<Held> {
-        let mut stale = Vec::new();
-        let Some(holder) = self.consumers.get_mut(&consumer) else {
-            stale.extend_from_slice(items);
-            return stale;
-        };
-        let lease_ms = lease_ms.clamp(LEASE_MS_MIN, LEASE_MS_MAX);
-        let deadline_ms = mono_ms.saturating_add(u64::from(lease_ms));
-        let mut extended = Vec::new();
-        let mut looks = LOOKS_MAX;
-        for held in items {
-            take_held(holder, *held, &mut looks, &mut stale, |range, lease| {
-                extended.push((range, Lease { deadline_ms, ..*lease }));
-            });
-            for (range, lease) in extended.drain(..) {
-                holder.leases.insert(range, lease);
-            }
-        }
-        if holder.alarm_ms.is_some_and(|alarm_ms| deadline_ms < alarm_ms) {
-            holder.alarm_ms = Some(deadline_ms);
-            self.deadlines.set(consumer, Some(deadline_ms));
-        }
-        stale
-    }
-
-    /// Ends leases whose deadline has come; the attempt is charged.
-    pub fn expire(&mut self, mono_ms: u64, now_ms: u64) -> Vec<Command> {
-        let mut commands = Vec::new();
-        let mono_ms = if mutant("lease-on-wall-clock") { now_ms } else { mono_ms };
-        let mono_ms = mono_ms + u64::from(mutant("lease-off-by-one"));
-        while let Some(id) = self.deadlines.pop_due(mono_ms) {
-            let Some(holder) = self.consumers.get_mut(&id) else { continue };
-            let Some(group) = self.groups.get_mut(&holder.group) else { continue };
-            let mut ends = Ends::new(holder.group, now_ms);
-            holder.leases.take(
-                Range { first: 0, end: u64::MAX },
-                |lease| lease.deadline_ms <= mono_ms,
-                |range, lease| ends.fail(group, range, lease, Cause::Expired),
-            );
-            commands.append(&mut ends.commands);
-            let next = holder.leases.iter().map(|(_, lease)| lease.deadline_ms).min();
-            holder.alarm_ms = next.map(|next| next.max(mono_ms.saturating_add(EXPIRE_GAP_MS)));
-            self.deadlines.set(id, holder.alarm_ms);
-            self.offer(id);
-        }
-        commands
-    }
-
-    /// When to call [`Shard::expire`] next, in monotonic time. No lease ends before that.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<u64> {
-        self.deadlines.next()
-    }
-
-    /// Makes delayed messages ready whose time has come.
-    pub fn wake_delayed(&mut self, now_ms: u64) {
-        while let Some(id) = self.dues.pop_due(now_ms) {
-            if let Some(Group { progress, live, .. }) = self.groups.get_mut(&id) {
-                live.alarm_ms = None;
-                live.wake(progress, now_ms);
-            }
-            self.touch(id);
-        }
-    }
-
-    /// When to call [`Shard::wake_delayed`] next, in milliseconds since 1970.
-    #[must_use]
-    pub fn next_due(&self) -> Option<u64> {
-        self.dues.next()
-    }
-
     /// Forgets a consumer; its leases are the caller's.
     pub(super) fn remove_consumer(&mut self, id: ConsumerId) -> Option<Consumer> {
         let gone = self.consumers.remove(&id)?;
@@ -208,7 +128,7 @@ impl Shard {
 
 /// Cuts out of the consumer's leases what `held` names under its epoch; the rest is stale. So is all
 /// of it when the request has looked at as many leases as one may.
-fn take_held(
+pub(super) fn take_held(
     holder: &mut Consumer,
     held: Held,
     looks: &mut usize,
@@ -252,14 +172,14 @@ fn release(group: &mut Group, range: Range, lease: &Lease) {
 }
 
 /// Collects how deliveries of one group end, alike ones in one command.
-struct Ends {
+pub(super) struct Ends {
     group: GroupId,
     now_ms: u64,
-    commands: Vec<Command>,
+    pub(super) commands: Vec<Command>,
 }
 
 impl Ends {
-    fn new(group: GroupId, now_ms: u64) -> Ends {
+    pub(super) fn new(group: GroupId, now_ms: u64) -> Ends {
         Ends { group, now_ms, commands: Vec::new() }
     }
 
@@ -316,7 +236,7 @@ impl Ends {
     }
 
     /// The consumer did not finish them: again at once, unless this was the last attempt.
-    fn fail(&mut self, group: &mut Group, range: Range, lease: &Lease, cause: Cause) {
+    pub(super) fn fail(&mut self, group: &mut Group, range: Range, lease: &Lease, cause: Cause) {
         let reason = cause.as_str().to_owned();
         if is_last(&group.rules, lease) {
             self.end(group, range, Cause::MaxAttempts, End::Dead { reason });

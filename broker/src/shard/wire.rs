@@ -10,7 +10,7 @@ use posthaste_protocol::request::{Kind, Settings};
 const REASON_BYTES_MAX: usize = 4_096;
 
 /// How many settings there are; one bit of a mask each, as on the wire.
-const SETTINGS: usize = 10;
+const SETTINGS: usize = 11;
 /// Those of them that need no mask.
 const SETTINGS_PLAIN: usize = 7;
 /// Stands where a presence byte would: a mask follows.
@@ -29,6 +29,7 @@ fn setting_values(settings: &Settings) -> [Option<u64>; SETTINGS] {
         retry_factor_percent,
         retry_jitter_percent,
         id_window_ms,
+        max_hold_ms,
     } = *settings;
     [
         max_attempts.map(u64::from),
@@ -41,6 +42,7 @@ fn setting_values(settings: &Settings) -> [Option<u64>; SETTINGS] {
         retry_factor_percent.map(u64::from),
         retry_jitter_percent.map(u64::from),
         id_window_ms,
+        max_hold_ms.map(u64::from),
     ]
 }
 
@@ -57,6 +59,7 @@ fn settings_of(values: [Option<u64>; SETTINGS]) -> Option<Settings> {
         retry_factor_percent,
         retry_jitter_percent,
         id_window_ms,
+        max_hold_ms,
     ] = values;
     let narrow = |value: Option<u64>| value.map(u32::try_from).transpose().ok();
     Some(Settings {
@@ -70,6 +73,7 @@ fn settings_of(values: [Option<u64>; SETTINGS]) -> Option<Settings> {
         retry_factor_percent: narrow(retry_factor_percent)?,
         retry_jitter_percent: narrow(retry_jitter_percent)?,
         id_window_ms,
+        max_hold_ms: narrow(max_hold_ms)?,
     })
 }
 

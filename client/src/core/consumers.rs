@@ -190,16 +190,32 @@ impl Consumers {
     }
 
     /// The broker answered a settle or an extend, or tells unasked what was stale.
-    pub(crate) fn stale(&self, channel: u16, stale: &[Range], waiters: Vec<Waiter>) {
+    pub(crate) fn answered(
+        &self,
+        channel: u16,
+        stale: &[Range],
+        limited: &[Range],
+        waiters: Vec<Waiter>,
+    ) {
+        let is_renewal = waiters.is_empty();
         for waiter in waiters {
-            let is_stale = stale.iter().any(|range| overlaps(*range, waiter.0));
-            let text = "the lease was not held any more; the message is delivered again";
-            let code = ErrorCode::LeaseExpired;
-            let outcome = if is_stale { Err(Failure::coded(code, text)) } else { Ok(()) };
+            let is_in = |ranges: &[Range]| ranges.iter().any(|range| overlaps(*range, waiter.0));
+            let outcome = if is_in(stale) {
+                let text = "the lease was not held any more; the message is delivered again";
+                Err(Failure::coded(ErrorCode::LeaseExpired, text))
+            } else if is_in(limited) {
+                let text = "the lease lasts to the end of the longest hold, and no longer";
+                Err(Failure::coded(ErrorCode::HoldLimit, text))
+            } else {
+                Ok(())
+            };
             answer(waiter, outcome);
         }
         if let Some(entry) = self.by_channel.get(&channel) {
             entry.subscription.lost(stale);
+            if is_renewal && !limited.is_empty() {
+                entry.subscription.near_limit(limited);
+            }
         }
     }
 

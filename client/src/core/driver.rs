@@ -8,7 +8,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
-use posthaste_protocol::request::REQUEST_ID_FIRST;
+use posthaste_protocol::request::{Held, REQUEST_ID_FIRST};
 use posthaste_protocol::response::Welcome;
 use posthaste_protocol::{Frame, Response};
 use tokio::time::Instant;
@@ -194,12 +194,12 @@ impl Driver {
             }
             Response::Error(reply) => self.on_error(channel, id, reply, now),
             Response::Closing(reply) => Err(Failure::reply(reply)),
-            Response::Settled { stale } | Response::Extended { stale } => {
-                let waiters = match self.calls.take(id) {
-                    Some(Expected::Settle(waiters)) => waiters,
-                    _ => Vec::new(),
-                };
-                self.consumers.stale(channel, &stale, waiters);
+            Response::Settled { stale } => {
+                self.on_settled(channel, id, &stale, &[]);
+                Ok(())
+            }
+            Response::Extended { stale, limited } => {
+                self.on_settled(channel, id, &stale, &limited);
                 Ok(())
             }
             Response::Canceled => {
@@ -212,6 +212,15 @@ impl Driver {
                 Ok(())
             }
         }
+    }
+
+    /// What could not be settled, or not be extended as far as was asked for.
+    fn on_settled(&mut self, channel: u16, id: u64, stale: &[Held], limited: &[Held]) {
+        let waiters = match self.calls.take(id) {
+            Some(Expected::Settle(waiters)) => waiters,
+            _ => Vec::new(),
+        };
+        self.consumers.answered(channel, stale, limited, waiters);
     }
 
     fn on_refused_publish(&mut self, number: u64, reply: ErrorReply) -> Result<(), Failed> {

@@ -105,6 +105,8 @@ enum End {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) range: RangeNo,
+    /// Of the lease.
+    pub(crate) epoch: u64,
     pub(crate) piece: Piece,
 }
 

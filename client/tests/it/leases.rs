@@ -68,7 +68,8 @@ async fn prefetched_messages_do_not_burn_their_lease() {
 async fn a_lease_that_could_not_be_renewed_is_lost() {
     let (_fake, mut peer, _client, _consumer, mut jobs, channel) = holding(&["a", "b"]).await;
     let (id, _, _) = extend(&mut peer).await;
-    peer.say(channel, id, Response::Extended { stale: vec![held(101, 1, 4)] }).await;
+    peer.say(channel, id, Response::Extended { stale: vec![held(101, 1, 4)], limited: vec![] })
+        .await;
     let (_, _, items) = extend(&mut peer).await;
     assert_eq!(items, [held(100, 1, 4)], "what is lost is not renewed");
     let lost = jobs.remove(1).ack().await.unwrap_err();
@@ -83,7 +84,7 @@ async fn a_longer_lease_is_asked_for_and_not_shortened_again() {
     let broker = async {
         let (id, lease_ms, items) = extend(&mut peer).await;
         assert_eq!((lease_ms, items), (60_000, vec![held(100, 1, 4)]));
-        peer.say(channel, id, Response::Extended { stale: vec![] }).await;
+        peer.say(channel, id, Response::Extended { stale: vec![], limited: vec![] }).await;
     };
     let (outcome, ()) = tokio::join!(extending, broker);
     outcome.unwrap();
@@ -105,7 +106,7 @@ async fn extending_a_lost_lease_fails() {
     let (_fake, mut peer, _client, _consumer, jobs, channel) = holding(&["a"]).await;
     let broker = async {
         let (id, _, items) = extend(&mut peer).await;
-        peer.say(channel, id, Response::Extended { stale: items }).await;
+        peer.say(channel, id, Response::Extended { stale: items, limited: vec![] }).await;
     };
     let (outcome, ()) = tokio::join!(jobs[0].extend(Duration::from_secs(60)), broker);
     assert_eq!(outcome.unwrap_err().kind(), ErrorKind::LeaseExpired);
@@ -156,4 +157,17 @@ async fn a_delivery_in_two_parts_is_still_settled_once() {
     let (_, _, items) = peer.settle().await;
     assert_eq!((items.len(), items[0].held), (1, held(100, 1, 4)));
     assert!(peer.next_within(Duration::from_secs(60)).await.is_none(), "settled once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_beyond_the_longest_hold_is_refused_by_name() {
+    let (_fake, mut peer, _client, _consumer, mut jobs, channel) = holding(&["a"]).await;
+    let broker = async {
+        let (id, _, items) = extend(&mut peer).await;
+        peer.say(channel, id, Response::Extended { stale: vec![], limited: items }).await;
+    };
+    let (outcome, ()) = tokio::join!(jobs[0].extend(Duration::from_secs(60)), broker);
+    let refused = outcome.unwrap_err();
+    assert_eq!((refused.kind(), refused.code()), (ErrorKind::HoldLimit, "PH-0405"));
+    jobs.remove(0).ack().await.unwrap();
 }

@@ -66,6 +66,7 @@ impl ErrorCode {
             ErrorCode::IdConflict => &ID_CONFLICT,
             ErrorCode::IdsFull => &IDS_FULL,
             ErrorCode::OffsetMismatch => &OFFSET_MISMATCH,
+            ErrorCode::HoldLimit => &HOLD_LIMIT,
             ErrorCode::DataLoss => &DATA_LOSS,
             ErrorCode::Indeterminate => &INDETERMINATE,
             ErrorCode::ShuttingDown => &SHUTTING_DOWN,
@@ -240,6 +241,15 @@ static OFFSET_MISMATCH: Explained = e(
      does not. Nothing was stored.",
     "Read what has come meanwhile, decide again, and name the last position that the message of \
      this error tells.",
+);
+static HOLD_LIMIT: Explained = e(
+    "PH-0405",
+    "hold limit",
+    0,
+    "The lease was extended to the end of the longest time that this queue or group lets a delivery \
+     be held, and not as far as was asked for. After that the message goes to another consumer, one \
+     attempt later.",
+    "Settle before then, or allow more (posthaste queue set NAME --max-hold 6h; 0 means no limit).",
 );
 static DATA_LOSS: Explained = e(
     "PH-0501",

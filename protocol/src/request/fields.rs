@@ -3,9 +3,9 @@
 use super::{Consume, Credit, DeadAction, Held, Hello, Kind, Outcome, Settings, Settle, Start};
 use crate::error::{DecodeError, ErrorCode};
 use crate::limits::{
-    ATTEMPTS_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, ID_WINDOW_MS_MAX, ID_WINDOW_MS_MIN, LEASE_MS_MAX,
-    LEASE_MS_MIN, LIST_MAX, PEER_BYTES_MAX, REASON_BYTES_MAX, RETRY_FACTOR_PERCENT_MAX,
-    RETRY_FACTOR_PERCENT_MIN, RETRY_JITTER_PERCENT_MAX, RETRY_MS_MAX,
+    ATTEMPTS_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, HOLD_MS_MAX, ID_WINDOW_MS_MAX, ID_WINDOW_MS_MIN,
+    LEASE_MS_MAX, LEASE_MS_MIN, LIST_MAX, PEER_BYTES_MAX, REASON_BYTES_MAX,
+    RETRY_FACTOR_PERCENT_MAX, RETRY_FACTOR_PERCENT_MIN, RETRY_JITTER_PERCENT_MAX, RETRY_MS_MAX,
 };
 use crate::wire::{Reader, fitting, put_bool, put_name, put_option, put_text};
 use bytes::{BufMut, BytesMut};
@@ -66,7 +66,7 @@ impl Kind {
 }
 
 /// How many settings there are; one bit of the mask each.
-const SETTINGS: usize = 10;
+const SETTINGS: usize = 11;
 
 /// The value of a setting, as wide as it travels.
 #[derive(Clone, Copy)]
@@ -111,6 +111,7 @@ impl Settings {
             retry_factor_percent,
             retry_jitter_percent,
             id_window_ms,
+            max_hold_ms,
         } = *self;
         [
             max_attempts.map(Value::Narrow),
@@ -123,6 +124,7 @@ impl Settings {
             retry_factor_percent.map(Value::Narrow),
             retry_jitter_percent.map(Value::Narrow),
             id_window_ms.map(Value::Wide),
+            max_hold_ms.map(Value::Narrow),
         ]
     }
 
@@ -165,6 +167,7 @@ impl Settings {
             retry_factor_percent: fields.narrow()?,
             retry_jitter_percent: fields.narrow()?,
             id_window_ms: fields.wide()?,
+            max_hold_ms: fields.narrow()?,
         })
     }
 
@@ -200,6 +203,9 @@ impl Settings {
         let is_window = |ms: &u64| *ms == 0 || (ID_WINDOW_MS_MIN..=ID_WINDOW_MS_MAX).contains(ms);
         if !self.id_window_ms.as_ref().is_none_or(is_window) {
             return Err("the window of message ids must be none, or within a second and 30 days");
+        }
+        if !lies(self.max_hold_ms.filter(|ms| *ms > 0), LEASE_MS_MIN, HOLD_MS_MAX) {
+            return Err("the longest hold must be none, or lie within 100 ms and a week");
         }
         match (self.retry_min_ms, self.retry_max_ms) {
             (Some(min), Some(max)) if min > max => {

@@ -121,9 +121,10 @@ impl Response {
             Response::Deliver(Deliver { epoch, lease_ms, pieces }) => {
                 put_deliver(*epoch, *lease_ms, pieces.iter().map(Piece::head), out);
             }
-            Response::Settled { stale } | Response::Extended { stale } => {
-                put_count(out, stale.len());
-                stale.iter().for_each(|held| held.encode(out));
+            Response::Settled { stale } => put_held(out, stale),
+            Response::Extended { stale, limited } => {
+                put_held(out, stale);
+                put_held(out, limited);
             }
             Response::Records { pieces, next_offset, end_offset } => {
                 out.put_u64_le(*next_offset);
@@ -217,8 +218,11 @@ fn decode_fields(
             let (epoch, lease_ms) = (reader.u64()?, reader.u32()?);
             Response::Deliver(Deliver { epoch, lease_ms, pieces: batches.pieces(reader)? })
         }
-        kind::SETTLED => Response::Settled { stale: decode_stale(reader)? },
-        kind::EXTENDED => Response::Extended { stale: decode_stale(reader)? },
+        kind::SETTLED => Response::Settled { stale: decode_held(reader)? },
+        kind::EXTENDED => {
+            let stale = decode_held(reader)?;
+            Response::Extended { stale, limited: decode_held(reader)? }
+        }
         kind::CANCELED => Response::Canceled,
         kind::RECORDS => {
             let (next_offset, end_offset) = (reader.u64()?, reader.u64()?);
@@ -242,7 +246,12 @@ fn decode_fields(
     })
 }
 
-fn decode_stale(reader: &mut Reader<'_>) -> Result<Vec<Held>, DecodeError> {
+fn put_held(out: &mut BytesMut, all: &[Held]) {
+    put_count(out, all.len());
+    all.iter().for_each(|held| held.encode(out));
+}
+
+fn decode_held(reader: &mut Reader<'_>) -> Result<Vec<Held>, DecodeError> {
     // Parts of items may be stale, so there may be more of them than there were items.
     reader.list(META_BYTES_MAX, Held::BYTES, Held::decode)
 }

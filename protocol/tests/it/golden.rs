@@ -294,7 +294,15 @@ fn responses() -> Vec<(&'static str, u16, u64, Response)> {
         ("consuming", 1, id + 10, Response::Consuming { lease_ms: 60_000 }),
         ("deliver", 1, 0, Response::Deliver(deliver)),
         ("settled", 1, id + 11, Response::Settled { stale }),
-        ("extended", 1, id + 12, Response::Extended { stale: vec![] }),
+        (
+            "extended",
+            1,
+            id + 12,
+            Response::Extended {
+                stale: vec![],
+                limited: vec![Held { first: 100, count: 3, epoch: 4 }],
+            },
+        ),
         ("canceled", 1, id + 13, Response::Canceled),
         ("records", 0, id + 14, records),
         ("sought", 0, id + 15, Response::Sought { from: 100, to: 106, messages: 0 }),

@@ -108,6 +108,7 @@ impl Random {
             retry_factor_percent: self.option(|r| r.within(100..1_001) as u32),
             retry_jitter_percent: self.option(|r| r.within(0..101) as u32),
             id_window_ms: self.option(|r| r.within(1_000..2_592_000_001)),
+            max_hold_ms: self.option(|r| r.within(100..604_800_001) as u32),
         }
     }
 
@@ -358,7 +359,10 @@ impl Random {
                 pieces: self.list(Random::piece),
             }),
             11 => Response::Settled { stale: self.list(Random::held) },
-            12 => Response::Extended { stale: self.list(Random::held) },
+            12 => {
+                let stale = self.list(Random::held);
+                Response::Extended { stale, limited: self.list(Random::held) }
+            }
             13 => Response::Canceled,
             14 => Response::Records {
                 pieces: self.list(Random::piece),

@@ -249,6 +249,7 @@ fn settings(feed: &mut Feed<'_>) -> Settings {
         max_messages: number(2).map(u64::from),
         retry_factor_percent: number(3).map(|n| 100 + n % 901),
         retry_jitter_percent: number(4).map(|n| n % 101),
+        max_hold_ms: number(5).map(|n| 100 + n % 604_000_000),
         ..Settings::default()
     }
 }

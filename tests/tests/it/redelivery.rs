@@ -65,7 +65,7 @@ fn an_extended_lease_holds() {
     let held = holder.take("jobs", 1)[0].held();
     let extend = Request::Extend { lease_ms: 3_600_000, items: vec![held] };
     match holder.ask(1, &extend) {
-        Response::Extended { stale } => assert_eq!(stale, []),
+        Response::Extended { stale, .. } => assert_eq!(stale, []),
         other => panic!("extend was answered by {other:?}"),
     }
     // A second message with the short lease is the clock: when it has come back, the first would
@@ -100,6 +100,42 @@ fn p22_a_settle_without_the_lease_is_refused_and_changes_nothing() {
     let counts = raw.counts("jobs");
     assert_eq!((counts.settled, counts.dead), (0, 0));
     assert_eq!(counts.ready + counts.leased, 1);
+}
+
+/// A store that keeps the largest fencing token and refuses who comes with a smaller one.
+#[derive(Default)]
+struct Store(u64);
+
+impl Store {
+    fn accepts(&mut self, token: u64) -> bool {
+        let is_current = token >= self.0;
+        self.0 = self.0.max(token);
+        is_current
+    }
+}
+
+#[test]
+fn a_store_can_tell_a_holder_whose_lease_is_over_by_its_fencing_token() {
+    let mut broker = TestBroker::start("redelivery");
+    let mut raw = queue(&broker, 150, &["a"]);
+    let mut store = Store::default();
+    let mut slow = Raw::greet(broker.address());
+    slow.consume(1, "jobs", 1);
+    let first = slow.take("jobs", 1).remove(0);
+    assert!(store.accepts(first.epoch));
+    raw.consume(1, "jobs", 1);
+    let second = raw.take("jobs", 1).remove(0);
+    assert!(store.accepts(second.epoch));
+    assert!(!store.accepts(first.epoch), "the store refuses the first holder");
+    assert!(!slow.settle(&first, Outcome::Ack), "and so does the broker");
+    broker.kill();
+    broker.restart();
+    let mut again = Raw::greet(broker.address());
+    again.consume(1, "jobs", 1);
+    let third = again.take("jobs", 1).remove(0);
+    assert!(store.accepts(third.epoch), "a restart goes on from there");
+    assert!(!store.accepts(second.epoch));
+    assert!(again.settle(&third, Outcome::Ack));
 }
 
 #[test]

@@ -49,6 +49,19 @@ fn a_retry_policy_is_set_shown_and_replaced_whole() {
 }
 
 #[test]
+fn a_longest_hold_is_set_and_taken_away() {
+    let server = Server::start();
+    server.ok(&["queue", "set", "orders", "--max-hold", "2h"]);
+    let shown = json(&server.ok(&["queue", "show", "orders", "-o", "json"]));
+    assert_eq!(shown["settings"]["max_hold_ms"], 7_200_000);
+    let none = server.ok(&["queue", "set", "orders", "--max-hold", "0"]);
+    assert_eq!(none, "updated\tqueue\torders\n\tmax_hold: 2h -> none\n");
+    let ran = server.run(&["queue", "set", "orders", "--lease", "1m", "--max-hold", "1s"]);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.stderr.contains("lease_ms 60000 is above max_hold_ms 1000"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_value_out_of_range_is_refused_by_name() {
     let server = Server::start();
     let ran = server.run(&["queue", "set", "orders", "--max-attempts", "0"]);

@@ -234,7 +234,7 @@ fn a_lease_that_is_not_extended_ends() {
     let items = vec![Held { first: piece.base_offset, count: 1, epoch: got[0].epoch }];
     let extend = Request::Extend { lease_ms: 1_000, items };
     let answer = rig.ask_on(consumer, 1, extend).expect("no faults");
-    assert_eq!(answer, Response::Extended { stale: vec![] });
+    assert_eq!(answer, Response::Extended { stale: vec![], limited: vec![] });
     rig.advance(900);
     rig.settle().expect("no faults");
     assert!(delivers(&mut rig, consumer).is_empty(), "it was extended");

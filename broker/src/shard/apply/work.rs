@@ -45,7 +45,7 @@ impl Shard {
                     }
                 }
                 match settlement.cause {
-                    Cause::Expired => counts.expired += part.count(),
+                    Cause::Expired | Cause::HeldTooLong => counts.expired += part.count(),
                     Cause::DataLoss => counts.lost += part.count(),
                     Cause::Consumer | Cause::Disconnected | Cause::MaxAttempts => {}
                 }

@@ -3,7 +3,7 @@
 use super::desk::*;
 use crate::shard::command::{Cause, Command, End};
 use crate::shard::effects::*;
-use posthaste_protocol::request::{Held, Outcome, Settings, Settle};
+use posthaste_protocol::request::{Held, Kind, Outcome, Settings, Settle};
 
 fn retry(delay_ms: Option<u64>) -> Outcome {
     Outcome::Retry { delay_ms, reason: "busy".to_owned() }
@@ -184,11 +184,12 @@ fn an_expired_lease_costs_an_attempt_and_an_extended_one_does_not() {
     let delivery = desk.deliver(2).unwrap();
     assert_eq!(desk.shard.next_deadline(), Some(1_000));
     let longer = Held { first: 1, count: 1, epoch: delivery.epoch };
-    assert_eq!(desk.shard.extend(consumer, &[longer], 500, 5_000), []);
+    assert_eq!(desk.shard.extend(consumer, &[longer], 500, 5_000), Extended::default());
     desk.tick(1_000);
     assert_eq!((desk.info("q").ready, desk.info("q").leased), (1, 1));
     assert_eq!(desk.deliver(2).unwrap().facts(), (0, 1, 2, true));
-    assert_eq!(desk.shard.extend(consumer, &[delivery.held()], 500, 5_000).len(), 1, "message 0");
+    let stale = desk.shard.extend(consumer, &[delivery.held()], 500, 5_000).stale;
+    assert_eq!(stale.len(), 1, "message 0");
     desk.tick(1_000);
     let (dead, _) = desk.shard.dead_list(group, 0, 10);
     assert_eq!((dead[0].range.first, dead[0].reason.as_str()), (0, "the lease expired"));
@@ -253,6 +254,52 @@ fn a_consumer_that_holds_too_much_is_passed_over_until_it_settles() {
     );
     assert!(desk.deliver(1).is_some(), "there is room again at once");
     desk.apply(result.commands);
+}
+
+#[test]
+fn a_delivery_goes_back_after_the_longest_hold_however_often_it_is_extended() {
+    let mut desk = Desk::new();
+    let settings = Settings {
+        max_attempts: Some(2),
+        lease_ms: Some(1_000),
+        max_hold_ms: Some(2_500),
+        ..Settings::default()
+    };
+    let (stream, group) = desk.queue("q", &settings);
+    let consumer = desk.consumer(group, 100);
+    desk.publish(stream, 1);
+    for attempt in [1, 2] {
+        let delivery = desk.deliver(1).unwrap();
+        assert_eq!(delivery.attempt, attempt);
+        let held = delivery.held();
+        let begun_ms = desk.mono_ms;
+        for later_ms in [900, 1_400] {
+            let extended = desk.shard.extend(consumer, &[held], begun_ms + later_ms, 1_000);
+            assert_eq!(extended, Extended::default());
+        }
+        let beyond = desk.shard.extend(consumer, &[held], begun_ms + 2_000, 1_000);
+        assert_eq!(beyond, Extended { stale: vec![], limited: vec![held] });
+        desk.tick(2_489);
+        assert_eq!(desk.info("q").leased, 1);
+        desk.tick(11);
+        assert_eq!(desk.info("q").leased, 0);
+        let late = desk.shard.extend(consumer, &[held], desk.mono_ms, 1_000);
+        assert_eq!(late.stale, [held]);
+    }
+    let (dead, _) = desk.shard.dead_list(group, 0, 10);
+    let reason = "it was held longer than max_hold_ms allows";
+    assert_eq!((dead[0].attempts, dead[0].reason.as_str()), (2, reason));
+}
+
+#[test]
+fn a_lease_is_never_longer_than_the_longest_hold() {
+    let mut desk = Desk::new();
+    let settings = Settings { lease_ms: Some(500), max_hold_ms: Some(600), ..Settings::default() };
+    let (_, group) = desk.queue("q", &settings);
+    assert_eq!(desk.shard.attach(ConsumerId(9), group, Some(60_000)), Some(600));
+    let longer = Settings { lease_ms: Some(601), ..Settings::default() };
+    let refused = desk.shard.admit_declare(Kind::Queue, &name("q"), &longer).unwrap_err();
+    assert_eq!(refused.message, "lease_ms 601 is above max_hold_ms 600");
 }
 
 #[test]

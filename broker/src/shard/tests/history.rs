@@ -91,12 +91,16 @@ impl World {
 
     fn any_settings(&mut self) -> Settings {
         let random = &mut self.random;
+        let hold_ms = [None, Some(0), Some(100), Some(700), Some(3_000)];
+        let max_hold_ms = hold_ms[random.below(5) as usize];
         let mut percent = |least: u32, most: u32| {
             let percent = least + random.below(u64::from(most - least) + 1) as u32;
             Some(percent).filter(|_| random.one_in(2))
         };
         Settings {
             max_attempts: Some(MAX_ATTEMPTS),
+            max_hold_ms,
+            lease_ms: max_hold_ms.map(|_| 100),
             retry_factor_percent: percent(100, 1_000),
             retry_jitter_percent: percent(0, 100),
             ..Settings::default()

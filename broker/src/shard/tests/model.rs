@@ -70,6 +70,8 @@ pub(crate) struct Lease {
     pub(crate) epoch: u64,
     pub(crate) attempt: u32,
     pub(crate) deadline_ms: u64,
+    /// No extension goes beyond this.
+    pub(crate) limit_ms: u64,
     pub(crate) sequence: u64,
 }
 
@@ -306,6 +308,12 @@ impl Model {
             }
         }
     }
+}
+
+/// The longest hold, if there is a limit.
+pub(crate) fn max_hold_ms(settings: &Settings) -> Option<u64> {
+    let hold_ms = settings.max_hold_ms.map_or(3_600_000, u64::from);
+    Some(hold_ms).filter(|hold_ms| *hold_ms > 0)
 }
 
 /// The soonest and the latest delay after this failed attempt, when the consumer names none.

@@ -1,12 +1,12 @@
 //! A shard and the naive model side by side, with a log between them: what is admitted is appended,
 //! and applied to both when it commits. After every step they must agree.
 
-use super::model::{Batch, Entry, Fate, Lease, Model, Run, Spot, backoff_ms, offsets};
+use super::model::{Batch, Entry, Fate, Lease, Model, Run, Spot, backoff_ms, max_hold_ms, offsets};
 use super::random::Random;
 use crate::shard::Shard;
 use crate::shard::command::{Cause, Command, End};
 use crate::shard::effects::*;
-use posthaste_protocol::request::{Held, Outcome, Settle};
+use posthaste_protocol::request::{Held, Outcome, Settings, Settle};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A consumer as its application sees it.
@@ -86,10 +86,17 @@ impl World {
         self.consumers_ever += 1;
         let id = ConsumerId(self.consumers_ever);
         let lease_ms = 100 + self.random.below(2_000) as u32;
-        assert_eq!(self.shard.attach(id, group, Some(lease_ms)), Some(lease_ms));
+        let hold_ms = max_hold_ms(self.settings(group)).unwrap_or(u64::MAX);
+        let granted_ms = lease_ms.min(u32::try_from(hold_ms).unwrap_or(u32::MAX));
+        assert_eq!(self.shard.attach(id, group, Some(lease_ms)), Some(granted_ms));
+        let lease_ms = granted_ms;
         let new = Consumer { group, lease_ms, messages: 0, sent: 0, begun: 0, blocked: false };
         self.consumers.insert(id, new);
         id
+    }
+
+    fn settings(&self, group: GroupId) -> &Settings {
+        &self.model.streams[&self.model.groups[&group].stream].settings
     }
 
     pub(crate) fn credit(&mut self, id: ConsumerId, messages: u32) {
@@ -123,6 +130,9 @@ impl World {
             bytes: 1,
             mono_ms: self.mono_ms,
         };
+        let hold_ms = max_hold_ms(self.settings(group));
+        let tenth = |ms: u64| (self.mono_ms + ms).div_ceil(100) * 100;
+        let limit_ms = hold_ms.map_or(u64::MAX, tenth);
         self.is_due(group, ready, count);
         assert!(self.shard.lease(lease), "what was peeked can be leased");
         let consumer = self.consumers.get_mut(&picked.consumer).expect("attached");
@@ -135,7 +145,8 @@ impl World {
                 consumer: picked.consumer,
                 epoch,
                 attempt: ready.attempt,
-                deadline_ms: self.mono_ms + u64::from(consumer.lease_ms),
+                deadline_ms: limit_ms.min(self.mono_ms + u64::from(consumer.lease_ms)),
+                limit_ms,
                 sequence: consumer.sent,
             };
             messages.get_mut(&offset).expect("known").spot = Spot::Leased(lease);
@@ -179,7 +190,7 @@ impl World {
         let (mut expected, mut stale) = (Ended::new(), Vec::new());
         let mut soonest = BTreeMap::new();
         let group_id = self.consumers[&id].group;
-        let settings = self.model.streams[&self.model.groups[&group_id].stream].settings.clone();
+        let settings = self.settings(group_id).clone();
         for Settle { held, outcome } in items {
             for offset in held.first..held.first + u64::from(held.count) {
                 let group = self.model.groups.get_mut(&group_id).expect("known");
@@ -242,20 +253,23 @@ impl World {
     }
 
     pub(crate) fn extend(&mut self, id: ConsumerId, held: Held, lease_ms: u32) {
-        let mut stale = Vec::new();
+        let (mut stale, mut is_limited) = (Vec::new(), false);
         let group = self.model.groups.get_mut(&self.consumers[&id].group).expect("known");
         for offset in held.first..held.first + u64::from(held.count) {
             match group.messages.get_mut(&offset).map(|m| (m.fate, &mut m.spot)) {
                 Some((Fate::Open, Spot::Leased(lease)))
                     if (lease.consumer, lease.epoch) == (id, held.epoch) =>
                 {
-                    lease.deadline_ms = self.mono_ms + u64::from(lease_ms);
+                    let deadline_ms = self.mono_ms + u64::from(lease_ms);
+                    is_limited |= deadline_ms > lease.limit_ms;
+                    lease.deadline_ms = deadline_ms.min(lease.limit_ms);
                 }
                 _ => stale.push(offset),
             }
         }
         let told = self.shard.extend(id, &[held], self.mono_ms, lease_ms);
-        let told = told.iter().flat_map(|h| h.first..h.first + u64::from(h.count));
+        assert_eq!(told.limited, if is_limited { vec![held] } else { vec![] });
+        let told = told.stale.iter().flat_map(|h| h.first..h.first + u64::from(h.count));
         assert_eq!(told.collect::<Vec<_>>(), stale);
     }
 
@@ -292,7 +306,9 @@ impl World {
                 {
                     message.spot = Spot::Settling;
                     let ends = expected.entry(*id).or_default();
-                    ends.insert(*offset, failed(&lease, Cause::Expired));
+                    let is_at_limit = lease.limit_ms <= self.mono_ms;
+                    let cause = if is_at_limit { Cause::HeldTooLong } else { Cause::Expired };
+                    ends.insert(*offset, failed(&lease, cause));
                 }
             }
         }

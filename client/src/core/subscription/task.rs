@@ -70,7 +70,7 @@ impl Subscription {
             if state.is_closing {
                 give_back(state, range, 0);
             } else {
-                state.incoming.push_back(Incoming { range, piece });
+                state.incoming.push_back(Incoming { range, epoch: deliver.epoch, piece });
             }
         }
         if state.is_closing {
@@ -119,6 +119,13 @@ impl Subscription {
         self.settled.notify_waiters();
         let name = &self.terms.name;
         tracing::warn!(%name, lost, stale = stale.len(), "leases had expired; the messages are delivered again");
+    }
+
+    /// The broker renews these to the end of the longest hold, and no longer.
+    pub(crate) fn near_limit(&self, limited: &[Range]) {
+        let deliveries: u64 = limited.iter().map(|range| u64::from(range.count)).sum();
+        let name = &self.terms.name;
+        tracing::warn!(%name, deliveries, "held nearly as long as the queue or group allows; they go back unless they are settled");
     }
 
     /// The connection broke: all leases are gone.

@@ -48,7 +48,7 @@ pub(super) fn settles_of_others_unknown_and_absurd_ranges_change_nothing() {
     }
     let items = vec![got.held()];
     match thief.ask(1, &Request::Extend { lease_ms: 60_000, items }) {
-        Response::Extended { stale } => assert_eq!(stale.len(), 1),
+        Response::Extended { stale, .. } => assert_eq!(stale.len(), 1),
         other => panic!("{other:?}"),
     }
     let counts = owner.counts("orders");

@@ -144,7 +144,7 @@ pub(super) fn a_range_with_ten_thousand_holes_is_answered_in_frames_that_can_be_
     let arena = Arena::new();
     let mut raw = arena.greet();
     let held = hold_every_second(&mut raw);
-    let Response::Extended { stale } =
+    let Response::Extended { stale, .. } =
         raw.ask(1, &Request::Extend { lease_ms: 60_000, items: vec![held] })
     else {
         panic!("no answer to an extend");
