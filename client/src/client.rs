@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_protocol::names::Name;
-use posthaste_protocol::{Request, Response};
+use posthaste_protocol::service::{ServiceCall, ServiceReply};
+use posthaste_protocol::{Request as Wire, Response};
 
 use crate::builder::ClientBuilder;
 use crate::contract::{QueueName, TopicName};
 use crate::core::Core;
 use crate::error::{CloseError, ConnectError, Failure, Local, RequestError};
-use crate::info::{BrokerInfo, BrokerStats, Description};
+use crate::info::{BrokerInfo, BrokerStats, Description, ServiceInfo};
 use crate::options::ConnState;
 use crate::place::unexpected;
 use crate::queue::Queue;
+use crate::request::Request;
+use crate::service::{Service, ServiceName};
 use crate::topic::Topic;
 
 /// The variable that [`Client::from_env`] reads.
@@ -122,6 +125,86 @@ impl Client {
         Topic::new(self.clone(), name.name(), name.codec())
     }
 
+    /// Asks a service, and waits for the reply of one of its instances. Live: nothing is stored, and
+    /// without an instance it fails at once.
+    ///
+    /// ```
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// use std::time::Duration;
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Ask {
+    ///     sku: u64,
+    /// }
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Quote {
+    ///     cents: u64,
+    /// }
+    /// let ask = Ask { sku: 7 };
+    /// let quote: Quote = client.request("pricing.quote", &ask).timeout(Duration::from_secs(2)).await?;
+    /// # Ok(()) }
+    /// ```
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "contracts are constants, names are literals"
+    )]
+    pub fn request<'a, N, Req, Resp>(&self, service: N, request: &'a Req) -> Request<'a, Req, Resp>
+    where
+        N: ServiceName<Req, Resp>,
+    {
+        Request::new(self.clone(), service.name(), service.codecs(), request)
+    }
+
+    /// A service of which this client becomes an instance by
+    /// [`serve`](crate::Service::serve).
+    ///
+    /// ```
+    /// # async fn demo(client: posthaste::Client) -> Result<(), posthaste::Error> {
+    /// use posthaste::ServiceOf;
+    /// const QUOTE: ServiceOf<u64, u64> = ServiceOf::new("pricing.quote");
+    /// let stopped = std::future::pending();
+    /// client.service(QUOTE).serve(stopped, |sku, _context| async move { Ok(sku * 99) }).await?;
+    /// # Ok(()) }
+    /// ```
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "contracts are constants, names are literals"
+    )]
+    pub fn service<N, Req, Resp>(&self, service: N) -> Service<Req, Resp>
+    where
+        N: ServiceName<Req, Resp>,
+    {
+        Service::new(self.clone(), service.name(), service.codecs())
+    }
+
+    /// The services that have instances now, in name order.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// for one in client.services().await? {
+    ///     println!("{}: {} instances, {} requests wait", one.name, one.instances, one.waiting);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn services(&self) -> Result<Vec<ServiceInfo>, RequestError> {
+        let mut all = Vec::new();
+        let mut after: Option<Name> = None;
+        loop {
+            let call = ServiceCall::Services { after: after.clone() };
+            match self.core().call(Wire::Service(call)).await? {
+                Response::Service(ServiceReply::Services { items, more }) => {
+                    after = items.last().map(|item| item.name.clone());
+                    all.extend(items.into_iter().map(ServiceInfo::from));
+                    if !more || after.is_none() {
+                        return Ok(all);
+                    }
+                }
+                other => return Err(unexpected("services", &other).into()),
+            }
+        }
+    }
+
     /// How the client stands with the broker.
     #[must_use]
     pub fn state(&self) -> ConnState {
@@ -184,7 +267,7 @@ impl Client {
         let mut all = Vec::new();
         let mut after: Option<Name> = None;
         loop {
-            match self.core().call(Request::List { after: after.clone(), limit: 1_000 }).await? {
+            match self.core().call(Wire::List { after: after.clone(), limit: 1_000 }).await? {
                 Response::Listed { items, more } => {
                     after = items.last().map(|item| item.name.clone());
                     all.extend(items.into_iter().map(Description::from));
@@ -207,7 +290,7 @@ impl Client {
     /// # Ok(()) }
     /// ```
     pub async fn stats(&self) -> Result<BrokerStats, RequestError> {
-        match self.handle.core.call(Request::Stats).await? {
+        match self.handle.core.call(Wire::Stats).await? {
             Response::Stats(stats) => Ok(stats.into()),
             other => Err(unexpected("stats", &other).into()),
         }
@@ -224,7 +307,7 @@ impl Client {
     /// ```
     pub async fn ping(&self) -> Result<Duration, RequestError> {
         let begun = tokio::time::Instant::now();
-        match self.handle.core.call(Request::Ping(0)).await? {
+        match self.handle.core.call(Wire::Ping(0)).await? {
             Response::Pong(_) => Ok(begun.elapsed()),
             other => Err(unexpected("ping", &other).into()),
         }

@@ -59,6 +59,10 @@ pub enum ErrorKind {
     DataLoss,
     /// A defect of the broker.
     Internal,
+    /// No instance of the service is connected: nobody has seen the request.
+    NoResponder,
+    /// The service failed, or refused the request; the message is its own.
+    Failed,
 }
 
 /// Codes of failures that happen on this side of the wire; the broker's own codes stay below 0900.
@@ -206,6 +210,7 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
         ErrorCode::QueueFull
         | ErrorCode::Busy
         | ErrorCode::QuotaExceeded
+        | ErrorCode::TooManyRequests
         | ErrorCode::TooManyConnections => ErrorKind::Busy,
         ErrorCode::IdsFull => ErrorKind::Busy,
         ErrorCode::IdConflict => ErrorKind::IdConflict,
@@ -213,9 +218,13 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
         ErrorCode::LeaseExpired => ErrorKind::LeaseExpired,
         ErrorCode::HoldLimit => ErrorKind::HoldLimit,
         ErrorCode::DataLoss => ErrorKind::DataLoss,
-        ErrorCode::Indeterminate | ErrorCode::ProducerFenced => ErrorKind::Indeterminate,
+        ErrorCode::Indeterminate | ErrorCode::ProducerFenced | ErrorCode::ReplyLost => {
+            ErrorKind::Indeterminate
+        }
         ErrorCode::ShuttingDown => ErrorKind::Disconnected,
-        ErrorCode::Timeout => ErrorKind::Timeout,
+        ErrorCode::Timeout | ErrorCode::ReplyTimeout => ErrorKind::Timeout,
+        ErrorCode::NoResponder => ErrorKind::NoResponder,
+        ErrorCode::RequestFailed => ErrorKind::Failed,
         ErrorCode::Internal => ErrorKind::Internal,
         _ => ErrorKind::Protocol,
     }

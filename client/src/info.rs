@@ -335,3 +335,40 @@ pub struct Sought {
     /// Messages that will be delivered (again) from there.
     pub messages: u64,
 }
+
+/// A service that has instances; see [`Client::services`](crate::Client::services).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), posthaste::Error> {
+/// # let client = posthaste::Client::connect("memory:").await?;
+/// let busy = client.services().await?.into_iter().filter(|service| service.waiting > 0).count();
+/// # assert_eq!(busy, 0);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServiceInfo {
+    /// Its name.
+    pub name: String,
+    /// Instances now.
+    pub instances: u32,
+    /// Requests that instances work on.
+    pub in_flight: u32,
+    /// Requests that wait for a free instance.
+    pub waiting: u32,
+    /// Requests handed out since the first of the present instances came.
+    pub requests: u64,
+}
+
+impl From<posthaste_protocol::service::ServiceInfo> for ServiceInfo {
+    fn from(info: posthaste_protocol::service::ServiceInfo) -> Self {
+        Self {
+            name: info.name.to_string(),
+            instances: info.instances,
+            in_flight: info.in_flight,
+            waiting: info.waiting,
+            requests: info.requests,
+        }
+    }
+}

@@ -65,8 +65,10 @@ mod producer;
 mod publish;
 mod queue;
 mod reader;
+mod request;
 mod seek;
 mod send;
+mod service;
 mod sweep;
 mod topic;
 mod transport;
@@ -91,7 +93,8 @@ pub use crate::error::{
 };
 pub use crate::group::Group;
 pub use crate::info::{
-    BrokerInfo, BrokerStats, Description, GroupInfo, Kind, Lag, QueueStats, Settings, Sought,
+    BrokerInfo, BrokerStats, Description, GroupInfo, Kind, Lag, QueueStats, ServiceInfo, Settings,
+    Sought,
 };
 pub use crate::lease::LeaseGuard;
 pub use crate::message::Peeked;
@@ -100,7 +103,9 @@ pub use crate::producer::{Confirm, Flushed, Producer, ProducerBuilder};
 pub use crate::publish::{Properties, Publish, Publishing, Receipt};
 pub use crate::queue::Queue;
 pub use crate::reader::Reader;
+pub use crate::request::{Request, RequestContext};
 pub use crate::seek::Seek;
+pub use crate::service::{Service, ServiceError, ServiceName, ServiceOf};
 pub use crate::sweep::Sweep;
 pub use crate::topic::Topic;
 pub use crate::transport::Transport;

@@ -57,6 +57,16 @@ pub enum ErrorCode {
     OffsetMismatch = 404,
     /// The lease cannot be extended beyond the longest hold of the queue or group.
     HoldLimit = 405,
+    /// No instance of that service is connected.
+    NoResponder = 421,
+    /// A responder had the request, and its reply will not come.
+    ReplyLost = 422,
+    /// No reply in the time that the requester gave.
+    ReplyTimeout = 423,
+    /// The requester has as many requests under way as it may have.
+    TooManyRequests = 424,
+    /// The responder failed, or refused the request.
+    RequestFailed = 425,
     /// Stored data is damaged; the damaged messages are not delivered.
     DataLoss = 501,
     /// The outcome is unknown: the broker stopped while it was being stored.
@@ -92,6 +102,11 @@ impl ErrorCode {
         ErrorCode::IdsFull,
         ErrorCode::OffsetMismatch,
         ErrorCode::HoldLimit,
+        ErrorCode::NoResponder,
+        ErrorCode::ReplyLost,
+        ErrorCode::ReplyTimeout,
+        ErrorCode::TooManyRequests,
+        ErrorCode::RequestFailed,
         ErrorCode::DataLoss,
         ErrorCode::Indeterminate,
         ErrorCode::ShuttingDown,

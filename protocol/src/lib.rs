@@ -21,6 +21,7 @@
 //! | --- | --- |
 //! | [`frame`] | how commands follow one another: preface, header, checksum |
 //! | [`request`], [`response`] | what may be said, one variant per command, with its bytes |
+//! | [`service`] | the same of request and reply |
 //! | [`batch`] | records under one checksum, which nobody between producer and consumer changes |
 //! | [`names`], [`limits`], [`error`] | what may be said at all, and how it is refused |
 //!
@@ -81,6 +82,7 @@ mod mutant;
 pub mod names;
 pub mod request;
 pub mod response;
+pub mod service;
 mod wire;
 
 pub use batch::{

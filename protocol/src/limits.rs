@@ -92,6 +92,19 @@ pub const ID_WINDOW_MS_MAX: u64 = 2_592_000_000;
 /// Longest delay that a single retry may ask for: a year.
 pub const DELAY_MS_MAX: u64 = 31_536_000_000;
 
+/// Services of which one connection may be an instance.
+pub const SERVICES_PER_CONNECTION_MAX: u32 = 100;
+/// Requests that one instance of a service may work on at once.
+pub const SERVICE_IN_FLIGHT_MAX: u32 = 1_024;
+/// Requests of one connection that wait for their reply.
+pub const REQUESTS_PER_CONNECTION_MAX: u32 = 1_024;
+/// Bytes of requests of one connection that wait for a free instance.
+pub const REQUESTS_BYTES_PER_CONNECTION_MAX: u32 = 8 << 20;
+/// Longest time that a request may ask for, in milliseconds: an hour.
+pub const REQUEST_TIMEOUT_MS_MAX: u32 = 3_600_000;
+/// Most services in one answer.
+pub const SERVICES_LISTED_MAX: u32 = 1_000;
+
 // The largest message, alone in a batch (5 bytes of length, 1 of flags), can be published and
 // delivered.
 const _: () = assert!(MESSAGE_BYTES_MAX + BATCH_HEADER_BYTES + 6 <= BATCH_BYTES_MAX);
@@ -107,6 +120,9 @@ const _: () =
 // Full tables fit into the meta section. Settles with reasons may need to be split.
 const _: () = assert!(PIECE_BYTES * PIECES_MAX + 64 <= META_BYTES_MAX);
 const _: () = assert!(32 * SETTLE_ITEMS_MAX + 64 <= META_BYTES_MAX);
+// A full list of services with the longest names, and the longest head of a request.
+const _: () = assert!((NAME_BYTES_MAX + 21) * SERVICES_LISTED_MAX + 64 <= META_BYTES_MAX);
+const _: () = assert!(NAME_BYTES_MAX + 64 <= FRAME_OVERHEAD_BYTES_MAX);
 // Hello and one round of authentication fit into a frame of the handshake.
 const _: () = assert!(FRAME_HEADER_BYTES + PEER_BYTES_MAX + 64 <= HANDSHAKE_FRAME_BYTES_MAX);
 const _: () = assert!(

@@ -8,6 +8,7 @@ pub use codec::encode_publish_head;
 pub use codec::kind;
 
 use crate::names::{GroupName, Name};
+use crate::service::ServiceCall;
 use bytes::Bytes;
 
 /// The dense number of a queue or topic, resolved by name once per connection and never reused.
@@ -179,8 +180,9 @@ pub enum DeadAction {
     },
 }
 
-/// What a client may say. Every request but [`Request::Credit`] and [`Request::Close`] is answered
-/// under its own request id; publishes are answered by cumulative confirms.
+/// What a client may say. Every request but [`Request::Credit`], [`Request::Close`] and
+/// [`ServiceCall::Answer`] is answered under its own request id; publishes are answered by cumulative
+/// confirms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// First frame.
@@ -311,4 +313,6 @@ pub enum Request {
     },
     /// Counters of the whole broker.
     Stats,
+    /// Request and reply.
+    Service(ServiceCall),
 }

@@ -12,6 +12,7 @@ pub use pieces::{PieceHead, encode_deliver_head};
 use crate::error::ErrorReply;
 use crate::names::{GroupName, Name};
 use crate::request::{Held, Kind, Settings, TargetId};
+use crate::service::ServiceReply;
 use bytes::Bytes;
 
 /// Answer to the client's hello.
@@ -297,6 +298,8 @@ pub enum Response {
     },
     /// To stats.
     Stats(Stats),
+    /// Of request and reply.
+    Service(ServiceReply),
     /// The request under this id failed; nothing was done.
     Error(ErrorReply),
 }

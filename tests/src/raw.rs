@@ -1,6 +1,7 @@
 //! A connection that speaks bytes: what a client of ours would never send, and what a stranger would.
 
 mod parts;
+pub mod services;
 
 use crate::wait::PATIENCE;
 use bytes::{Bytes, BytesMut};

@@ -7,7 +7,7 @@ use crate::output::Format;
 use crate::values;
 use crate::{
     bench, completions, consume, dead, explain, group, ls, publish, purge, queue, report, serve,
-    tail, topic,
+    service, tail, topic,
 };
 
 /// A durable message broker: queues, topics, groups.
@@ -89,6 +89,10 @@ pub(crate) enum Command {
     Report(report::Report),
     Dead(dead::Dead),
     Purge(purge::Purge),
+    #[command(alias = "request")]
+    Req(service::Req),
+    Reply(service::Reply),
+    Service(service::Service),
     Ping(ls::Ping),
     Bench(bench::Bench),
     Completions(completions::Completions),
@@ -96,8 +100,8 @@ pub(crate) enum Command {
 }
 
 /// Verbs of other tools, and ours.
-const ALIASES: [(&str, &str); 4] =
-    [("produce", "pub"), ("publish", "pub"), ("sub", "tail"), ("list", "ls")];
+const ALIASES: [(&str, &str); 5] =
+    [("produce", "pub"), ("publish", "pub"), ("sub", "tail"), ("list", "ls"), ("request", "req")];
 
 /// Says once, on stderr, what the verb is called here.
 pub(crate) fn name_the_real_verb(global: &Global) {

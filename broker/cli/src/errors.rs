@@ -157,7 +157,7 @@ impl From<io::Error> for Failure {
 
 fn exit_of(kind: ErrorKind) -> Exit {
     match kind {
-        ErrorKind::NotFound => Exit::NotFound,
+        ErrorKind::NotFound | ErrorKind::NoResponder => Exit::NotFound,
         ErrorKind::Conflict | ErrorKind::IdConflict => Exit::Conflict,
         ErrorKind::Invalid => Exit::Usage,
         ErrorKind::Busy | ErrorKind::NoSpace => Exit::Busy,

@@ -27,6 +27,7 @@ mod queue;
 mod refusals;
 mod report;
 mod serve;
+mod service;
 mod settings;
 mod shown;
 mod tail;
@@ -79,6 +80,9 @@ async fn ask(command: Command, context: &Context) -> Outcome {
         Command::Report(args) => report::run(&args, context).await,
         Command::Dead(args) => dead::run(&args, context).await,
         Command::Purge(args) => purge::run(&args, context).await,
+        Command::Req(args) => service::req(&args, context).await,
+        Command::Reply(args) => service::reply(&args, context).await,
+        Command::Service(args) => service::run(&args, context).await,
         Command::Ping(args) => ls::ping(&args, context).await,
         Command::Bench(args) => Box::pin(bench::run(&args, context)).await,
         Command::Completions(_) | Command::Explain(_) | Command::Serve(_) => Ok(Exit::Done),

@@ -62,20 +62,26 @@ pub(crate) async fn run(args: &Publish, context: &Context) -> Outcome {
 }
 
 /// Where the bodies come from.
-enum Input {
+pub(crate) enum Input {
     Text(String),
     File(String),
     Stdin,
 }
 
+impl From<&str> for Input {
+    fn from(body: &str) -> Self {
+        match (body, body.strip_prefix('@')) {
+            ("-", _) => Self::Stdin,
+            (_, Some(path)) => Self::File(path.to_owned()),
+            (_, None) => Self::Text(body.to_owned()),
+        }
+    }
+}
+
 impl Input {
     fn of(args: &Publish) -> Result<Self, Failure> {
         match args.body.as_deref() {
-            Some("-") => Ok(Self::Stdin),
-            Some(body) => match body.strip_prefix('@') {
-                Some(path) => Ok(Self::File(path.to_owned())),
-                None => Ok(Self::Text(body.to_owned())),
-            },
+            Some(body) => Ok(Self::from(body)),
             // Never waits for a person to type a file, and never stores an empty message by accident.
             None if !args.lines || io::stdin().is_terminal() => {
                 let with = |body: &str| format!("posthaste pub {} {body}", args.dest);
@@ -100,7 +106,7 @@ impl Input {
         }
     }
 
-    fn whole(self) -> Result<Bytes, Failure> {
+    pub(crate) fn whole(self) -> Result<Bytes, Failure> {
         let name = match &self {
             Self::Text(text) => return Ok(Bytes::copy_from_slice(text.as_bytes())),
             Self::File(path) => path.clone(),

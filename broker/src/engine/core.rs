@@ -5,10 +5,11 @@ use super::apply::{ApplyError, apply_block};
 use super::cursor::RunCursor;
 use super::directory::Directory;
 use super::input::{ConnectionId, Input, Item};
-use super::metrics::{Counters, Handles};
+use super::metrics::Counters;
 use super::open::{After, OpenBlock, Waiting};
 use super::outbox::Outbox;
 use super::reads::ReadJob;
+use super::services::Services;
 use crate::shard::Shard;
 use crate::shard::effects::{ConsumerId, Effect, Effects, GroupId};
 use bytes::{Bytes, BytesMut};
@@ -41,6 +42,8 @@ pub(super) struct Connection {
     pub(super) reads: u32,
     /// Bytes in `parts`.
     parts_bytes: usize,
+    /// It has more to take than it may leave waiting; its writer says when that is over.
+    pub(super) is_blocked: bool,
     /// The peer sends no more; the farewell goes out behind the last read.
     ending: Option<Option<Box<Response>>>,
 }
@@ -52,7 +55,12 @@ impl Connection {
 
     /// Whether the client should take what it has been sent before it asks for more.
     pub(super) fn is_crowded(&self) -> bool {
-        self.outbox.is_crowded(self.parts_bytes + self.scratch.len())
+        self.outbox.is_crowded(self.turn_bytes())
+    }
+
+    /// Bytes that this turn has for it so far.
+    pub(super) fn turn_bytes(&self) -> usize {
+        self.parts_bytes + self.scratch.len()
     }
 
     /// A frame whose payload goes out as it lies in the log.
@@ -83,6 +91,7 @@ pub(crate) struct Core {
     pub(super) reads: Vec<ReadJob>,
     /// Groups whose read failed, and when to try again.
     resting: Vec<(u64, GroupId)>,
+    pub(super) services: Services,
     pub(super) counters: Counters,
     pub(super) has_space: bool,
     space_checked_ms: Option<u64>,
@@ -110,6 +119,7 @@ impl Core {
             cursors: BTreeMap::new(),
             reads: Vec::new(),
             resting: Vec::new(),
+            services: Services::default(),
             counters: Counters::default(),
             has_space: true,
             space_checked_ms: None,
@@ -133,6 +143,7 @@ impl Core {
                     consumers: BTreeMap::new(),
                     reads: 0,
                     parts_bytes: 0,
+                    is_blocked: false,
                     ending: None,
                 };
                 self.connections.insert(connection, fresh);
@@ -156,6 +167,7 @@ impl Core {
             }
             Input::Finished { connection, farewell } => {
                 self.detach_all(connection, now);
+                self.end_requests(connection);
                 self.open.waiting.afters.push(After::Finish { connection, farewell });
             }
             Input::Closed { connection } => self.close(connection, now),
@@ -184,13 +196,15 @@ impl Core {
         for (_, group) in due {
             self.shard.unpark(group);
         }
+        self.expire_requests(now);
     }
 
     /// When [`Core::on_time`] has something to do, in monotonic milliseconds.
     pub(crate) fn next_time(&self, now: Now) -> Option<u64> {
         let due = self.shard.next_due().map(|due| now.mono_ms + due.saturating_sub(now.wall_ms));
         let rested = self.resting.iter().map(|(at, _)| *at).min();
-        [self.shard.next_deadline(), due, rested].into_iter().flatten().min()
+        let requests = self.services.next_deadline();
+        [self.shard.next_deadline(), due, rested, requests].into_iter().flatten().min()
     }
 
     /// The next block to commit: at once if none is under way and there is something in it; behind the one under way if it is
@@ -323,12 +337,6 @@ impl Core {
         }
     }
 
-    /// Hands the counters to the metrics facade.
-    pub(crate) fn publish_metrics(&self, handles: &Handles, now: Now) {
-        let (unaccounted, ids) = (self.shard.unaccounted_in_all(), self.shard.message_id_count());
-        handles.publish(&self.counters, &self.stats(now), unaccounted, ids);
-    }
-
     /// Counts the messages of some groups; the next call goes on with the others.
     pub(crate) fn audit(&mut self) {
         for (group, unaccounted) in self.shard.audit(AUDIT_RANGES) {
@@ -428,6 +436,7 @@ impl Core {
 
     fn close(&mut self, connection: ConnectionId, now: Now) {
         self.detach_all(connection, now);
+        self.end_requests(connection);
         self.flush();
         if let Some(gone) = self.connections.remove(&connection)
             && let Some(producer) = gone.producer
@@ -437,9 +446,13 @@ impl Core {
     }
 
     fn set_blocked(&mut self, connection: ConnectionId, is_blocked: bool) {
-        if let Some(found) = self.connections.get(&connection) {
+        if let Some(found) = self.connections.get_mut(&connection) {
+            found.is_blocked = is_blocked;
             for channel in found.consumers.keys() {
                 self.shard.set_blocked(consumer(connection, *channel), is_blocked);
+            }
+            if !is_blocked {
+                self.services.unblock(connection);
             }
         }
     }

@@ -39,12 +39,13 @@ enum Turn {
 }
 
 impl Core {
-    /// Delivers what is ready. `true`: there is more to do.
+    /// Delivers what is ready, and requests. `true`: there is more to do.
     pub(crate) fn dispatch(&mut self, now: Now) -> bool {
+        let has_requests = self.hand_out(now);
         let mut bytes = 0;
         while bytes < TURN_BYTES {
             let Some(group) = self.shard.next_dispatch() else {
-                return false;
+                return has_requests;
             };
             bytes += self.dispatch_group(group, now).max(1);
         }

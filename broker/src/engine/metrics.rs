@@ -2,6 +2,9 @@
 //!
 //! Handles are registered once; nothing per message touches them.
 
+use super::Now;
+use super::core::Core;
+use super::services::Tally;
 use crate::shard::effects::Counts;
 use metrics::{Counter, Gauge};
 use posthaste_protocol::response::Stats;
@@ -40,6 +43,54 @@ impl Counters {
 pub(crate) struct Handles {
     counters: [Counter; 13],
     gauges: [Gauge; 7],
+    pub(super) services: ServiceHandles,
+}
+
+/// Those of request and reply.
+#[derive(Clone)]
+pub(super) struct ServiceHandles {
+    counters: [Counter; 7],
+    gauges: [Gauge; 2],
+}
+
+impl ServiceHandles {
+    fn register() -> ServiceHandles {
+        use metrics::{counter, gauge};
+        let asked = |outcome| counter!("posthaste_service_requests_total", "outcome" => outcome);
+        ServiceHandles {
+            counters: [
+                asked("replied"),
+                asked("failed"),
+                asked("no_responder"),
+                asked("timed_out"),
+                asked("lost"),
+                asked("refused"),
+                counter!("posthaste_service_answers_dropped_total"),
+            ],
+            gauges: [gauge!("posthaste_services"), gauge!("posthaste_service_requests_under_way")],
+        }
+    }
+
+    /// Publishes the present values.
+    pub(super) fn publish(&self, tally: &Tally, (services, requests): (usize, usize)) {
+        let values = [
+            tally.replied,
+            tally.failed,
+            tally.no_responder,
+            tally.timed_out,
+            tally.lost,
+            tally.refused,
+            tally.answers_dropped,
+        ];
+        for (counter, value) in self.counters.iter().zip(values) {
+            counter.absolute(value);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "gauges are doubles by definition")]
+        let values = [services as f64, requests as f64];
+        for (gauge, value) in self.gauges.iter().zip(values) {
+            gauge.set(value);
+        }
+    }
 }
 
 impl std::fmt::Debug for Handles {
@@ -78,6 +129,7 @@ impl Handles {
                 gauge!("posthaste_messages_unaccounted"),
                 gauge!("posthaste_message_ids"),
             ],
+            services: ServiceHandles::register(),
         }
     }
 
@@ -121,5 +173,14 @@ impl Handles {
         for (gauge, value) in self.gauges.iter().zip(values) {
             gauge.set(value);
         }
+    }
+}
+
+impl Core {
+    /// Hands the counters to the metrics facade.
+    pub(crate) fn publish_metrics(&self, handles: &Handles, now: Now) {
+        let (unaccounted, ids) = (self.shard.unaccounted_in_all(), self.shard.message_id_count());
+        handles.publish(&self.counters, &self.stats(now), unaccounted, ids);
+        handles.services.publish(&self.services.tally, self.services.counts());
     }
 }

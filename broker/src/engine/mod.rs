@@ -24,6 +24,7 @@ mod publish;
 mod reads;
 mod requests;
 pub(crate) mod run;
+mod services;
 pub(crate) mod start;
 
 #[cfg(test)]

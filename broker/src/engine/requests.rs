@@ -13,6 +13,7 @@ use posthaste_protocol::limits::META_BYTES_MAX;
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::request::{DeadAction, Start};
 use posthaste_protocol::response::Stats;
+use posthaste_protocol::service::ServiceCall;
 use posthaste_protocol::{Request, Response};
 
 /// Items per list answer.
@@ -116,6 +117,7 @@ impl Core {
                 self.say(asked.connection, asked.channel, asked.corr, &Response::Stats(stats));
                 Ok(())
             }
+            Request::Service(call) => self.service_call(asked, call, now),
             Request::Consume(_)
             | Request::Credit(_)
             | Request::Settle { .. }
@@ -138,6 +140,7 @@ impl Core {
                 | Request::Read { .. }
                 | Request::Dead { .. }
                 | Request::Stats
+                | Request::Service(ServiceCall::Ask { .. } | ServiceCall::Services { .. })
         );
         let Some(connection) = self.connections.get(&asked.connection) else { return Ok(()) };
         if is_question && (connection.is_crowded() || connection.reads >= READS_MAX) {

@@ -5,6 +5,7 @@
 //! before the engine sees it. Memory for batches comes out of one budget for all connections.
 
 use super::handshake::Greeted;
+use super::service;
 use super::writer::WriteEnd;
 use super::{Door, Ended};
 use crate::engine::input::{ConnectionId, Input, Item};
@@ -14,6 +15,7 @@ use posthaste_protocol::batch::{RecordLimits, Seed, check_records, verify_batch}
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::frame::CutOf;
 use posthaste_protocol::request::TargetId;
+use posthaste_protocol::service::ServiceCall;
 use posthaste_protocol::{DecodeError, Request, Response};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -218,6 +220,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             Ok(Request::Publish { target, durability, batch }) => {
                 self.take_publish(corr, target, durability, batch);
             }
+            Ok(Request::Service(call)) => self.take_service(channel, corr, call),
             Ok(Request::Close) => self.has_closed = true,
             Ok(Request::Hello(_)) => {
                 let error = DecodeError::new(ErrorCode::ProtocolError, 4, "hello came twice");
@@ -248,6 +251,23 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             Err(reply) => self.refuse(0, number, reply),
         }
+    }
+
+    fn take_service(&mut self, channel: u16, corr: u64, mut call: ServiceCall) {
+        self.chunk_bytes += match service::check(&call, &self.door.inner.limits) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                self.refuse(channel, corr, error.to_reply());
+                // Who waits for the answer is told as well.
+                match service::refused(call, error) {
+                    Some(instead) => call = instead,
+                    None => return,
+                }
+                0
+            }
+        };
+        let request = Box::new(Request::Service(call));
+        self.items.push(Item::Request { channel, corr, request });
     }
 
     fn check(

@@ -3,19 +3,26 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use posthaste_protocol::limits::REQUEST_TIMEOUT_MS_MAX;
+use posthaste_protocol::names::Name;
 use posthaste_protocol::request::{DeadAction, REQUEST_ID_FIRST};
+use posthaste_protocol::service::ServiceCall;
 use posthaste_protocol::{Request, Response};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::destination::Destination;
 use super::outbox::Outbox;
 use super::settles::Waiter;
 use crate::error::{Failed, Failure, Local};
+use crate::options::whole_ms_u32;
 
 /// A request of the application.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) request: Request,
+    /// Of a request to a service: the time that is left is told when it is sent.
+    pub(crate) deadline: Option<Instant>,
     pub(crate) reply: oneshot::Sender<Result<Response, Failed>>,
 }
 
@@ -30,7 +37,7 @@ impl Call {
     /// Whether sending it twice does no more than sending it once.
     fn is_repeatable(&self) -> bool {
         match &self.request {
-            Request::Delete { .. } => false,
+            Request::Delete { .. } | Request::Service(ServiceCall::Ask { .. }) => false,
             Request::Purge { dry_run, .. } => *dry_run,
             Request::Dead { action, .. } => match action {
                 DeadAction::List { .. } => true,
@@ -56,6 +63,10 @@ pub(crate) enum Expected {
     Settle(Vec<Waiter>),
     /// The consumer of this channel was ended.
     Cancel(u16),
+    /// This client became an instance of a service.
+    Serve(Name),
+    /// It is none any more.
+    Leave(Name),
     /// A sign of life.
     Heartbeat,
 }
@@ -81,15 +92,28 @@ impl Calls {
     pub(crate) fn is_quiet(&self) -> bool {
         self.unsent.is_empty()
             && !self.pending.values().any(|one| {
-                matches!(one, Expected::Call(_) | Expected::Settle(_) | Expected::Cancel(_))
+                matches!(
+                    one,
+                    Expected::Call(_)
+                        | Expected::Settle(_)
+                        | Expected::Cancel(_)
+                        | Expected::Leave(_)
+                )
             })
     }
 
     /// Sends what the application asked for.
-    pub(crate) fn fill(&mut self, out: &mut Outbox) {
-        while let Some(call) = self.unsent.pop_front() {
+    pub(crate) fn fill(&mut self, out: &mut Outbox, now: Instant) {
+        while let Some(mut call) = self.unsent.pop_front() {
             if call.reply.is_closed() {
                 continue;
+            }
+            if let Request::Service(ServiceCall::Ask { timeout_ms, .. }) = &mut call.request
+                && let Some(deadline) = call.deadline
+            {
+                // What has no time left goes out with the shortest there is: the broker says so.
+                let left = whole_ms_u32(deadline.saturating_duration_since(now));
+                *timeout_ms = left.clamp(1, REQUEST_TIMEOUT_MS_MAX);
             }
             let id = self.take_id();
             out.encode(|bytes| call.request.encode(0, id, bytes));
@@ -144,6 +168,8 @@ impl Calls {
                 | Expected::OpenProducer
                 | Expected::Consume(_)
                 | Expected::Cancel(_)
+                | Expected::Serve(_)
+                | Expected::Leave(_)
                 | Expected::Heartbeat => {}
             }
         }

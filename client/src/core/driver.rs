@@ -10,6 +10,7 @@ use std::sync::Arc;
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::request::{Held, REQUEST_ID_FIRST};
 use posthaste_protocol::response::Welcome;
+use posthaste_protocol::service::ServiceReply;
 use posthaste_protocol::{Frame, Response};
 use tokio::time::Instant;
 
@@ -18,6 +19,7 @@ use super::consumers::Consumers;
 use super::lane::{Fetched, Lane};
 use super::outbox::Outbox;
 use super::publisher::{Publisher, Verdict};
+use super::services::Services;
 use super::{Core, Inbox, closed, lock, random, settles::Waiter, subscription::answer};
 use crate::error::{Failed, Failure, Local};
 
@@ -29,6 +31,7 @@ pub(crate) struct Driver {
     pub(crate) calls: Calls,
     publisher: Publisher,
     consumers: Consumers,
+    services: Services,
     lingering: BinaryHeap<Reverse<Lingering>>,
     /// Kept for its memory.
     inbox: Inbox,
@@ -56,6 +59,7 @@ impl Driver {
             out: Outbox::default(),
             calls: Calls::new(),
             consumers: Consumers::default(),
+            services: Services::default(),
             lingering: BinaryHeap::new(),
             inbox: Inbox::default(),
             close_by: None,
@@ -78,6 +82,7 @@ impl Driver {
         self.was_answered = false;
         if self.close_by.is_none() {
             self.consumers.connected(&mut self.out, &mut self.calls);
+            self.services.connected(&mut self.out, &mut self.calls);
         }
     }
 
@@ -97,6 +102,7 @@ impl Driver {
         }
         self.publisher.disconnected();
         self.consumers.disconnected();
+        self.services.disconnected();
     }
 
     /// Takes over what handles handed in, does what is due, and encodes what can be sent.
@@ -114,6 +120,7 @@ impl Driver {
         for subscription in inbox.subscriptions.drain(..) {
             self.consumers.send(&subscription, &mut self.out, &mut self.calls);
         }
+        self.collect_services(&mut inbox);
         if let Some(deadline) = inbox.close_by.take() {
             self.begin_close(deadline);
         }
@@ -122,8 +129,22 @@ impl Driver {
         self.publisher.expire(now);
         if self.is_connected {
             self.consumers.tick(now, &mut self.out, &mut self.calls);
-            self.calls.fill(&mut self.out);
+            self.services.tick(now, &mut self.out, &mut self.calls);
+            self.calls.fill(&mut self.out, now);
             self.publisher.fill(&mut self.out, &mut self.calls);
+        }
+    }
+
+    /// ORDER: answers before leaving, so that what was done is said.
+    fn collect_services(&mut self, inbox: &mut Inbox) {
+        for new in inbox.services.drain(..) {
+            self.services.add(new, &mut self.out, &mut self.calls);
+        }
+        for outgoing in inbox.answers.drain(..) {
+            self.services.send(outgoing, &mut self.out, &mut self.calls);
+        }
+        for (name, id) in inbox.leaving.drain(..) {
+            self.services.leave(&name, id, &mut self.out, &mut self.calls);
         }
     }
 
@@ -154,6 +175,7 @@ impl Driver {
             self.publisher.accept(lane.fetch_everything());
         }
         self.consumers.finish(&mut self.out, &mut self.calls);
+        self.services.finish(&mut self.out, &mut self.calls);
     }
 
     /// Closing was asked for, and everything is done.
@@ -173,7 +195,8 @@ impl Driver {
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let lingering = self.lingering.peek().map(|next| next.0.until);
         let consumers = self.consumers.next_due().filter(|_| self.is_connected);
-        let all = [lingering, self.publisher.next_expiry(), consumers, self.close_by];
+        let services = self.services.next_due().filter(|_| self.is_connected);
+        let all = [lingering, self.publisher.next_expiry(), consumers, services, self.close_by];
         all.into_iter().flatten().min()
     }
 
@@ -205,6 +228,14 @@ impl Driver {
             Response::Canceled => {
                 self.calls.take(id);
                 self.consumers.canceled(channel);
+                Ok(())
+            }
+            Response::Service(ServiceReply::Requested(requested)) => {
+                let mut refused = Vec::new();
+                self.services.requested(requested, now, &mut refused);
+                for outgoing in refused {
+                    self.services.send(outgoing, &mut self.out, &mut self.calls);
+                }
                 Ok(())
             }
             other => {
@@ -243,6 +274,10 @@ impl Driver {
             (Some(Expected::Consume(channel)), Response::Consuming { lease_ms }) => {
                 self.consumers.opened(channel, lease_ms, now);
             }
+            (Some(Expected::Serve(name)), Response::Service(ServiceReply::Serving)) => {
+                self.services.opened(&name);
+            }
+            (Some(Expected::Leave(name)), _) => self.services.left(&name),
             (Some(Expected::Heartbeat), _) => {}
             (expected, response) => {
                 tracing::debug!(?expected, ?response, "an answer that nothing waits for");
@@ -270,6 +305,8 @@ impl Driver {
             Some(Expected::Consume(channel)) => self.consumers.refused(channel, reply, now),
             Some(Expected::Settle(waiters)) => refuse(waiters, &Failure::reply(reply)),
             Some(Expected::Cancel(channel)) => self.consumers.canceled(channel),
+            Some(Expected::Serve(name)) => self.services.refused(&name, reply, now),
+            Some(Expected::Leave(name)) => self.services.left(&name),
             Some(Expected::Heartbeat) | None => {
                 tracing::warn!(channel, %reply, "the broker refused");
             }
@@ -291,6 +328,8 @@ impl Driver {
         let undecided = self.publisher.fail_all(&failure) + expired;
         self.calls.fail_all(&failure);
         inbox.calls.into_iter().for_each(|call| call.answer(Err(closed())));
+        // Who serves sees the end of its channel.
+        drop((inbox.services, std::mem::take(&mut self.services)));
         inbox.new_subscriptions.into_iter().for_each(|one| one.end(Some(closed())));
         inbox.subscriptions.into_iter().for_each(|one| one.end(None));
         self.consumers.end_all();

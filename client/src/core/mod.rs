@@ -22,12 +22,13 @@ mod outbox;
 mod parcel;
 mod publisher;
 pub(crate) mod random;
+mod services;
 mod settles;
 mod subscription;
 mod supervisor;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ use crate::options::ConnState;
 pub(crate) use batch::{Batch, lock, too_late};
 pub(crate) use calls::Call;
 pub(crate) use lane::{Lane, LaneLimits, Push};
+pub(crate) use services::{Arrived, NewService, Outgoing};
 pub(crate) use settles::bounded_reason;
 pub(crate) use subscription::{Generation, Incoming, LeaseKey, Subscription, Taken, Terms};
 
@@ -58,6 +60,8 @@ const SHARED_LANE: LaneLimits = LaneLimits {
     batch_bytes: 256 << 10,
     in_flight_bytes: 64 << 20,
 };
+/// How much longer than the broker this side waits for a reply.
+const REPLY_GRACE: Duration = Duration::from_millis(500);
 /// How long a client that was dropped without being closed goes on sending.
 const DROP_GRACE: Duration = Duration::from_secs(1);
 
@@ -71,6 +75,7 @@ pub(crate) struct Core {
     is_throttled: AtomicBool,
     destinations: Mutex<HashMap<Name, Known>>,
     builders: Mutex<Spares>,
+    last_service: AtomicU64,
 }
 
 /// What changed since the task looked last.
@@ -80,6 +85,9 @@ pub(crate) struct Inbox {
     calls: Vec<Call>,
     new_subscriptions: Vec<Arc<Subscription>>,
     subscriptions: Vec<Arc<Subscription>>,
+    services: Vec<NewService>,
+    leaving: Vec<(Name, u64)>,
+    answers: Vec<Outgoing>,
     /// Close in order, by this time.
     close_by: Option<Instant>,
     /// The task has ended: nobody will look any more.
@@ -128,6 +136,7 @@ impl Core {
             is_throttled: AtomicBool::new(false),
             destinations: Mutex::default(),
             builders: Mutex::default(),
+            last_service: AtomicU64::new(1),
         });
         runtime.spawn(supervisor::run(Arc::clone(&core), endpoint));
         Ok(core)
@@ -183,27 +192,50 @@ impl Core {
             self.status.borrow().broker.clone().ok_or_else(closed)
         };
         let timeout = self.options.request_timeout;
-        tokio::time::timeout(timeout, known).await.unwrap_or_else(|_elapsed| Err(self.no_answer()))
+        tokio::time::timeout(timeout, known)
+            .await
+            .unwrap_or_else(|_elapsed| Err(self.no_answer(timeout)))
     }
 
     // ---- what handles hand over ----
 
     /// One request and its answer, within the request timeout, reconnects included.
     pub(crate) async fn call(&self, request: Request) -> Result<Response, Failed> {
+        let timeout = self.options.request_timeout;
+        self.call_within(request, None, timeout, timeout).await
+    }
+
+    /// A request to a service. The broker says when its time is over, and whether anybody saw it;
+    /// only if the broker does not, this side does, a little later.
+    pub(crate) async fn ask(
+        &self,
+        request: Request,
+        timeout: Duration,
+    ) -> Result<Response, Failed> {
+        let deadline = Instant::now() + timeout;
+        self.call_within(request, Some(deadline), timeout, timeout + REPLY_GRACE).await
+    }
+
+    async fn call_within(
+        &self,
+        request: Request,
+        deadline: Option<Instant>,
+        told: Duration,
+        timeout: Duration,
+    ) -> Result<Response, Failed> {
         let (reply, answer) = oneshot::channel();
-        let call = Call { request, reply };
+        let call = Call { request, deadline, reply };
         if !self.post(|inbox| inbox.calls.push(call)) {
             return Err(closed());
         }
-        match tokio::time::timeout(self.options.request_timeout, answer).await {
+        match tokio::time::timeout(timeout, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_gone)) => Err(closed()),
-            Err(_elapsed) => Err(self.no_answer()),
+            Err(_elapsed) => Err(self.no_answer(told)),
         }
     }
 
-    fn no_answer(&self) -> Failed {
-        let timeout = self.options.request_timeout;
+    fn no_answer(&self, timeout: Duration) -> Failed {
         let status = self.status.borrow();
         match (&status.state, &status.failure) {
             (ConnState::Ready, _) | (_, None) => {
@@ -228,10 +260,41 @@ impl Core {
         }
         match tokio::time::timeout(self.options.request_timeout, opened).await {
             Ok(opened) => opened.unwrap_or_else(|_gone| Err(closed()))?,
-            Err(_elapsed) => return Err(self.no_answer()),
+            Err(_elapsed) => return Err(self.no_answer(self.options.request_timeout)),
         }
         guard.0 = None;
         Ok(subscription)
+    }
+
+    /// A number for a service, never given again.
+    pub(crate) fn next_service(&self) -> u64 {
+        self.last_service.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Becomes an instance of a service.
+    pub(crate) async fn serve(
+        &self,
+        new: NewService,
+        opened: oneshot::Receiver<Result<(), Failed>>,
+    ) -> Result<(), Failed> {
+        if !self.post(|inbox| inbox.services.push(new)) {
+            return Err(closed());
+        }
+        let timeout = self.options.request_timeout;
+        match tokio::time::timeout(timeout, opened).await {
+            Ok(opened) => opened.unwrap_or_else(|_gone| Err(closed())),
+            Err(_elapsed) => Err(self.no_answer(timeout)),
+        }
+    }
+
+    /// Is an instance of a service no longer.
+    pub(crate) fn leave(&self, name: Name, id: u64) {
+        self.post(|inbox| inbox.leaving.push((name, id)));
+    }
+
+    /// Answers a request. When nobody sends any more, nobody waits for it either.
+    pub(crate) fn answer(&self, outgoing: Outgoing) {
+        self.post(|inbox| inbox.answers.push(outgoing));
     }
 
     /// A lane has something to fetch. `false` if there is nobody to fetch it.

@@ -288,7 +288,7 @@ impl Subscription {
         match tokio::time::timeout(self.core.options().request_timeout, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_gone)) => Err(super::closed()),
-            Err(_elapsed) => Err(self.core.no_answer()),
+            Err(_elapsed) => Err(self.core.no_answer(self.core.options().request_timeout)),
         }
     }
 

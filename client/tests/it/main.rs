@@ -13,5 +13,6 @@ mod random;
 mod real;
 mod reconnect;
 mod requests;
+mod services;
 mod worker;
 mod worker_by_hand;

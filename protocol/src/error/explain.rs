@@ -71,6 +71,11 @@ impl ErrorCode {
             ErrorCode::Indeterminate => &INDETERMINATE,
             ErrorCode::ShuttingDown => &SHUTTING_DOWN,
             ErrorCode::Internal => &INTERNAL,
+            ErrorCode::NoResponder => &NO_RESPONDER,
+            ErrorCode::ReplyLost => &REPLY_LOST,
+            ErrorCode::ReplyTimeout => &REPLY_TIMEOUT,
+            ErrorCode::TooManyRequests => &TOO_MANY_REQUESTS,
+            ErrorCode::RequestFailed => &REQUEST_FAILED,
         }
     }
 }
@@ -280,6 +285,48 @@ static INTERNAL: Explained = e(
     0,
     "A defect of the broker. What it did not confirm may not have happened.",
     "Report it with the broker's log.",
+);
+static NO_RESPONDER: Explained = e(
+    "PH-0421",
+    "no responder",
+    RETRY,
+    "No instance of a service of that name is connected. Nobody has seen the request, and nothing \
+     keeps it.",
+    "Check the spelling (posthaste service ls), or start an instance: client.service(NAME).serve(..) \
+     or posthaste reply NAME --exec COMMAND. What must not be lost goes into a queue.",
+);
+static REPLY_LOST: Explained = e(
+    "PH-0422",
+    "reply lost",
+    0,
+    "A responder had the request, and its reply will not come: its connection ended, or the reply \
+     did not fit beside the answers that this connection has not taken. The request may have been \
+     done, in part or wholly.",
+    "Ask again if the request may be done twice. Look at the log of the service.",
+);
+static REPLY_TIMEOUT: Explained = e(
+    "PH-0423",
+    "no reply in time",
+    0,
+    "No reply came in the time that was given. The message says whether a responder had the request; \
+     if so, it may have been done.",
+    "Give it more time (Request::timeout), or start more instances: posthaste service ls shows how \
+     many requests wait.",
+);
+static TOO_MANY_REQUESTS: Explained = e(
+    "PH-0424",
+    "too many requests",
+    RETRY,
+    "This connection, or all together, has as many requests under way as it may have. Nobody has \
+     seen the request.",
+    "Wait for replies before asking for more, or start more instances of the service.",
+);
+static REQUEST_FAILED: Explained = e(
+    "PH-0425",
+    "request failed",
+    0,
+    "The responder says that it failed, or refuses the request; the message is its own.",
+    "The message says why. Look at the log of the service.",
 );
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::limits::{
     AUTH_BYTES_MAX, LIST_MAX, MECHANISM_BYTES_MAX, READ_MESSAGES_MAX, SETTLE_ITEMS_MAX,
 };
 use crate::names::{GroupName, Name};
+use crate::service::ServiceCall;
 use crate::wire::{Reader, put_bool, put_bytes, put_count, put_name, put_text};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -36,6 +37,11 @@ pub mod kind {
     pub const PURGE: u8 = 19;
     pub const DEAD: u8 = 20;
     pub const STATS: u8 = 21;
+    pub const SERVE: u8 = 48;
+    pub const LEAVE: u8 = 49;
+    pub const ASK: u8 = 50;
+    pub const ANSWER: u8 = 51;
+    pub const SERVICES: u8 = 52;
 }
 
 impl Request {
@@ -63,6 +69,11 @@ impl Request {
             Request::Purge { .. } => kind::PURGE,
             Request::Dead { .. } => kind::DEAD,
             Request::Stats => kind::STATS,
+            Request::Service(ServiceCall::Serve { .. }) => kind::SERVE,
+            Request::Service(ServiceCall::Leave { .. }) => kind::LEAVE,
+            Request::Service(ServiceCall::Ask { .. }) => kind::ASK,
+            Request::Service(ServiceCall::Answer { .. }) => kind::ANSWER,
+            Request::Service(ServiceCall::Services { .. }) => kind::SERVICES,
         }
     }
 
@@ -76,11 +87,26 @@ impl Request {
     pub fn encode(&self, channel: u16, corr: u64, out: &mut BytesMut) {
         let draft = Draft::begin(out, self.kind(), channel, corr);
         self.encode_meta(out);
-        if let Request::Publish { batch, .. } = self {
-            draft.finish(out, batch.len());
-            out.extend_from_slice(batch);
-        } else {
-            draft.finish(out, 0);
+        let payload = self.payload();
+        draft.finish(out, payload.len());
+        out.extend_from_slice(payload);
+    }
+
+    /// The batch, of commands that carry one.
+    fn payload(&self) -> &[u8] {
+        match self {
+            Request::Publish { batch, .. } => batch,
+            Request::Service(call) => call.batch(),
+            _ => &[],
+        }
+    }
+
+    /// Where the batch goes, of commands that carry one.
+    fn payload_mut(&mut self) -> Option<&mut Bytes> {
+        match self {
+            Request::Publish { batch, .. } => Some(batch),
+            Request::Service(call) => call.batch_mut(),
+            _ => None,
         }
     }
 
@@ -144,6 +170,7 @@ impl Request {
                 put_names(out, name, group.as_ref());
                 action.encode(out);
             }
+            Request::Service(call) => call.encode(out),
         }
     }
 
@@ -155,7 +182,7 @@ impl Request {
     /// [`DecodeError::closes_connection`].
     pub fn decode(frame: &Frame) -> Result<Request, DecodeError> {
         let mut request = decode_meta(&frame.header, &frame.meta, frame.payload.len())?;
-        if let Request::Publish { batch, .. } = &mut request {
+        if let Some(batch) = request.payload_mut() {
             *batch = frame.payload.clone();
         }
         Ok(request)
@@ -174,7 +201,7 @@ impl Request {
         };
         let (header, start) = (whole.header, whole.payload_start());
         let mut said = decode_meta(&header, whole.meta(), whole.bytes.len() - start);
-        if let Ok(Request::Publish { batch, .. }) = &mut said {
+        if let Some(batch) = said.as_mut().ok().and_then(Request::payload_mut) {
             whole.bytes.advance(start);
             *batch = whole.bytes;
         }
@@ -191,7 +218,7 @@ fn decode_meta(
     if header.kind == kind::PUBLISH && header.flags == 0 && header.channel == 0 {
         return decode_publish(meta, payload_len);
     }
-    if header.kind == 0 || header.kind > kind::STATS {
+    if !matches!(header.kind, kind::HELLO..=kind::STATS | kind::SERVE..=kind::SERVICES) {
         return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command"));
     }
     if header.flags != 0 {
@@ -202,16 +229,24 @@ fn decode_meta(
         return Err(DecodeError::new(ErrorCode::InvalidArgument, 6, what));
     }
     let mut reader = Reader::new(meta);
-    let request = match header.kind {
+    let mut request = match header.kind {
         kind::CONSUME..=kind::CANCEL => decode_consumer(header.kind, &mut reader)?,
         kind::READ..=kind::STATS => decode_tool(header.kind, &mut reader)?,
+        kind::SERVE..=kind::SERVICES => decode_service(header.kind, &mut reader)?,
         _ => decode_connection(header.kind, &mut reader)?,
     };
     reader.finish()?;
-    if payload_len != 0 {
-        return Err(reader.malformed("this command has no payload"));
+    match (request.payload_mut(), payload_len) {
+        (None, 0) => Ok(request),
+        (None, _) => Err(reader.malformed("this command has no payload")),
+        (Some(_), 0) => Err(reader.malformed("a request or an answer without a body")),
+        (Some(_), _) => Ok(request),
     }
-    Ok(request)
+}
+
+fn decode_service(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
+    let unknown = || DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command");
+    ServiceCall::decode(kind, reader)?.map(Request::Service).ok_or_else(unknown)
 }
 
 fn put_names(out: &mut BytesMut, name: &Name, group: Option<&GroupName>) {

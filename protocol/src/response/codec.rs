@@ -10,6 +10,7 @@ use crate::error::{DecodeError, ErrorCode, ErrorReply};
 use crate::frame::{CutOf, Draft, FLAG_ERROR, Frame, FrameHeader, Whole};
 use crate::limits::{LIST_MAX, META_BYTES_MAX};
 use crate::request::Held;
+use crate::service::ServiceReply;
 use crate::wire::{Reader, put_bool, put_count};
 use bytes::{BufMut, BytesMut};
 
@@ -40,6 +41,11 @@ pub mod kind {
     pub const DEAD_LETTERS: u8 = KIND_REPLY | kind::DEAD;
     pub const STATS: u8 = KIND_REPLY | kind::STATS;
     pub const RECEIPTS: u8 = KIND_REPLY | 22;
+    pub const SERVING: u8 = KIND_REPLY | kind::SERVE;
+    pub const LEFT: u8 = KIND_REPLY | kind::LEAVE;
+    pub const REPLIED: u8 = KIND_REPLY | kind::ASK;
+    pub const REQUESTED: u8 = KIND_REPLY | kind::ANSWER;
+    pub const SERVICES: u8 = KIND_REPLY | kind::SERVICES;
 }
 
 impl Response {
@@ -66,6 +72,11 @@ impl Response {
             Response::Done { .. } => kind::DONE,
             Response::DeadLetters { .. } => kind::DEAD_LETTERS,
             Response::Stats(_) => kind::STATS,
+            Response::Service(ServiceReply::Serving) => kind::SERVING,
+            Response::Service(ServiceReply::Left) => kind::LEFT,
+            Response::Service(ServiceReply::Replied(_)) => kind::REPLIED,
+            Response::Service(ServiceReply::Requested(_)) => kind::REQUESTED,
+            Response::Service(ServiceReply::Services { .. }) => kind::SERVICES,
             Response::Error(_) => kind::ERROR,
         }
     }
@@ -74,6 +85,11 @@ impl Response {
     pub fn encode(&self, channel: u16, corr: u64, out: &mut BytesMut) {
         let draft = Draft::begin(out, self.kind(), channel, corr);
         self.encode_meta(out);
+        if let Response::Service(reply) = self {
+            draft.finish(out, reply.batch().len());
+            out.extend_from_slice(reply.batch());
+            return;
+        }
         draft.finish(out, self.pieces().map(|piece| piece.batches.len()).sum());
         self.pieces().for_each(|piece| out.extend_from_slice(&piece.batches));
     }
@@ -144,6 +160,7 @@ impl Response {
                 items.iter().for_each(|item| item.encode(out));
             }
             Response::Stats(stats) => stats.encode(out),
+            Response::Service(reply) => reply.encode(out),
         }
     }
 
@@ -240,10 +257,25 @@ fn decode_fields(
             Response::DeadLetters { items, total }
         }
         kind::STATS => Response::Stats(Stats::decode(reader)?),
-        _ => {
-            return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown response"));
-        }
+        _ => return decode_service(kind, reader, batches),
     })
+}
+
+fn decode_service(
+    kind: u8,
+    reader: &mut Reader<'_>,
+    batches: &mut Batches<'_>,
+) -> Result<Response, DecodeError> {
+    let Some(mut reply) = ServiceReply::decode(kind, reader)? else {
+        return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown response"));
+    };
+    if let Some(batch) = reply.batch_mut() {
+        *batch = batches.rest();
+        if batch.is_empty() {
+            return Err(reader.malformed("a request or an answer without a body"));
+        }
+    }
+    Ok(Response::Service(reply))
 }
 
 fn put_held(out: &mut BytesMut, all: &[Held]) {

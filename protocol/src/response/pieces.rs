@@ -149,6 +149,13 @@ impl<'a> Batches<'a> {
         reader.list(PIECES_MAX, PIECE, |reader| self.piece(reader))
     }
 
+    /// Everything that is left of the payload.
+    pub(super) fn rest(&mut self) -> Bytes {
+        let rest = self.bytes.slice(self.next..);
+        self.next = self.bytes.len();
+        rest
+    }
+
     /// All of the payload was handed out.
     pub(super) fn finish(&self, meta_len: u32) -> Result<(), DecodeError> {
         if self.next == self.bytes.len() {

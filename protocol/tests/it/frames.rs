@@ -4,7 +4,8 @@ use crate::random::Random;
 use crate::wire::{Said, cut, frame};
 use bytes::BytesMut;
 use posthaste_protocol::frame::{Cut, CutOf, CutPreface, PREFACE, cut_frame, cut_preface};
-use posthaste_protocol::{ErrorCode, Request};
+use posthaste_protocol::service::{Answer, ServiceCall, ServiceReply};
+use posthaste_protocol::{ErrorCode, Name, Request, Response};
 
 fn ping(echo: u64) -> Vec<u8> {
     Said::Request(Request::Ping(echo)).encode(0, echo)
@@ -124,7 +125,7 @@ fn a_damaged_frame_closes_the_connection() {
 #[test]
 fn unknown_commands_and_flags_are_refused_and_the_connection_goes_on() {
     let mut bytes = ping(1);
-    for kind in (22..=0x7f).chain([0]) {
+    for kind in (22..48).chain(53..=0x7f).chain([0]) {
         bytes[4] = kind;
         crate::wire::reseal(&mut bytes, 8);
         let error = Request::decode(&frame(&bytes)).unwrap_err();
@@ -161,6 +162,13 @@ fn a_payload_belongs_to_commands_that_have_one() {
     let batch = bytes::Bytes::new();
     let publish = Said::Request(Request::Publish { target: 1, durability: 0, batch });
     assert!(Said::decode(&frame(&publish.encode(0, 1))).is_err());
+    let name = Name::try_from("q").unwrap();
+    let ask = ServiceCall::Ask { name, timeout_ms: 1, batch: bytes::Bytes::new() };
+    let ask = Said::Request(Request::Service(ask));
+    assert!(Said::decode(&frame(&ask.encode(0, 1))).is_err(), "a request has a body");
+    let replied = ServiceReply::Replied(Answer::Done(bytes::Bytes::new()));
+    let replied = Said::Response(Response::Service(replied));
+    assert!(Said::decode(&frame(&replied.encode(0, 1))).is_err(), "and so has its reply");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use posthaste_protocol::frame::PREFACE;
 use posthaste_protocol::limits;
 use posthaste_protocol::request::*;
 use posthaste_protocol::response::*;
+use posthaste_protocol::service::{Answer, Requested, ServiceCall, ServiceInfo, ServiceReply};
 use posthaste_protocol::{ErrorCode, ErrorReply, GroupName, Name, NameError};
 use std::collections::BTreeMap;
 
@@ -197,6 +198,57 @@ fn requests() -> Vec<(&'static str, u16, u64, Request)> {
     ]
 }
 
+fn service_batch(value: &[u8]) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    Message { value: value.to_vec(), ..Message::default() }.push(&mut builder).unwrap();
+    builder.finish(seed("pricing.quote"), 0, 0, 1_700_000_000_000_000)
+}
+
+fn service_calls() -> Vec<(&'static str, u16, u64, Request)> {
+    let id = REQUEST_ID_FIRST;
+    let quote = || name("pricing.quote");
+    let ask = ServiceCall::Ask { name: quote(), timeout_ms: 2_000, batch: service_batch(b"7") };
+    let answer = |answer| ServiceCall::Answer { name: quote(), ticket: 3, answer };
+    let failed = Answer::Failed { reason: "no such order".into() };
+    let calls = [
+        ("serve", id + 22, ServiceCall::Serve { name: quote(), in_flight_max: 16 }),
+        ("leave", id + 23, ServiceCall::Leave { name: quote() }),
+        ("ask", id + 24, ask),
+        ("answer-done", id + 25, answer(Answer::Done(service_batch(b"990")))),
+        ("answer-failed", id + 26, answer(failed)),
+        ("services", id + 27, ServiceCall::Services { after: None }),
+    ];
+    calls.map(|(name, id, call)| (name, 0, id, Request::Service(call))).into()
+}
+
+fn service_replies() -> Vec<(&'static str, u16, u64, Response)> {
+    let id = REQUEST_ID_FIRST;
+    let requested = Requested {
+        name: name("pricing.quote"),
+        ticket: 3,
+        left_ms: 1_990,
+        batch: service_batch(b"7"),
+    };
+    let info = ServiceInfo {
+        name: name("pricing.quote"),
+        instances: 2,
+        in_flight: 3,
+        waiting: 4,
+        requests: 1_000,
+    };
+    let failed = Answer::Failed { reason: "no such order".into() };
+    let replied = |answer| ServiceReply::Replied(answer);
+    let replies = [
+        ("serving", id + 22, ServiceReply::Serving),
+        ("left", id + 23, ServiceReply::Left),
+        ("replied-done", id + 24, replied(Answer::Done(service_batch(b"990")))),
+        ("replied-failed", id + 24, replied(failed)),
+        ("requested", 0, ServiceReply::Requested(requested)),
+        ("services-reply", id + 27, ServiceReply::Services { items: vec![info], more: false }),
+    ];
+    replies.map(|(name, id, reply)| (name, 0, id, Response::Service(reply))).into()
+}
+
 fn description() -> Description {
     Description {
         id: 2,
@@ -314,9 +366,14 @@ fn responses() -> Vec<(&'static str, u16, u64, Response)> {
 }
 
 fn frames() -> Vec<(&'static str, u16, u64, Said)> {
-    let requests = requests().into_iter().map(|(n, ch, id, said)| (n, ch, id, Said::Request(said)));
-    let responses =
-        responses().into_iter().map(|(n, ch, id, said)| (n, ch, id, Said::Response(said)));
+    let requests = requests()
+        .into_iter()
+        .chain(service_calls())
+        .map(|(n, ch, id, said)| (n, ch, id, Said::Request(said)));
+    let responses = responses()
+        .into_iter()
+        .chain(service_replies())
+        .map(|(n, ch, id, said)| (n, ch, id, Said::Response(said)));
     requests.chain(responses).collect()
 }
 
@@ -370,8 +427,8 @@ fn every_kind_has_a_block() {
         frames().into_iter().map(|(_, channel, id, said)| said.encode(channel, id)[4]).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let all: Vec<u8> =
-        (1..=21).chain((0x80..=0x96).filter(|kind| ![0x82, 0x86].contains(kind))).collect();
+    let responses = (0x80..=0x96).filter(|kind| ![0x82, 0x86].contains(kind));
+    let all: Vec<u8> = (1..=21).chain(48..=52).chain(responses).chain(0xb0..=0xb4).collect();
     assert_eq!(kinds, all);
 }
 
@@ -380,6 +437,7 @@ fn the_tables_of_commands_have_the_numbers_of_the_code() {
     for (name, _, _, said) in frames() {
         let kind = said.encode(1, 0)[4];
         let name = name.trim_end_matches("-reply");
+        let name = name.trim_end_matches("-done").trim_end_matches("-failed");
         let name = if kind == 20 { "dead" } else { name };
         let number = if kind < 0x80 { kind.to_string() } else { format!("0x{kind:02x}") };
         let row = format!("| {number} | {name} |");
@@ -460,6 +518,12 @@ fn the_table_of_limits_is_that_of_the_code() {
         ID_WINDOW_MS_MIN,
         ID_WINDOW_MS_MAX,
         DELAY_MS_MAX,
+        SERVICES_PER_CONNECTION_MAX,
+        SERVICE_IN_FLIGHT_MAX,
+        REQUESTS_PER_CONNECTION_MAX,
+        REQUESTS_BYTES_PER_CONNECTION_MAX,
+        REQUEST_TIMEOUT_MS_MAX,
+        SERVICES_LISTED_MAX,
     );
     assert_eq!(DOCUMENT.lines().filter(|line| line.starts_with("| `")).count(), rows);
 }

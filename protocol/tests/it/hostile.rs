@@ -1,6 +1,6 @@
 //! Frames that a damaged line or a hostile peer may send: refused or harmless, never a panic.
 
-use crate::random::Random;
+use crate::random::{REQUESTS, RESPONSES, Random};
 use crate::wire::{Said, check_refused_or_exact, cut, frame, meta_len, reseal};
 use bytes::{Buf, BytesMut};
 use posthaste_protocol::frame::{Cut, cut_frame};
@@ -9,12 +9,12 @@ use posthaste_protocol::{ErrorCode, Request};
 /// One frame of every kind.
 fn one_of_each(random: &mut Random) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
-    for turn in 0..21 {
+    for turn in 0..REQUESTS {
         let request = random.request(turn);
         let channel = random.channel(&request);
         frames.push(Said::Request(request).encode(channel, random.number()));
     }
-    for turn in 0..20 {
+    for turn in 0..RESPONSES {
         frames.push(Said::Response(random.response(turn)).encode(1, random.number()));
     }
     frames
@@ -52,8 +52,9 @@ fn fields_cut_at_every_length_are_refused() {
 #[test]
 fn payloads_cut_at_every_length_are_refused() {
     let mut random = Random::from_env(8);
-    // Deliveries, records and dead letters; a cut publish is for its checksum to find.
-    for bytes in one_of_each(&mut random).into_iter().filter(|bytes| bytes[4] & 0x80 != 0) {
+    // Deliveries, records and dead letters; a cut publish, request or answer is for its checksum to find.
+    let is_table = |kind: u8| kind & 0x80 != 0 && kind < 0xb0;
+    for bytes in one_of_each(&mut random).into_iter().filter(|bytes| is_table(bytes[4])) {
         let meta_len = meta_len(&bytes);
         for cut_to in 24 + meta_len..bytes.len() {
             let mut short = bytes[..cut_to].to_vec();
@@ -153,6 +154,7 @@ fn names_that_are_none_are_refused_and_the_connection_goes_on() {
 #[test]
 fn values_out_of_their_range_are_refused_and_the_connection_goes_on() {
     use posthaste_protocol::request::{DeadAction, Held, Hello, Outcome, Settings, Settle, Start};
+    use posthaste_protocol::service::ServiceCall;
     use posthaste_protocol::{GroupName, Name};
     let name = Name::try_from("n").unwrap();
     let declare = |settings| Request::Declare {
@@ -173,6 +175,14 @@ fn values_out_of_their_range_are_refused_and_the_connection_goes_on() {
     let late = Outcome::Retry { delay_ms: Some(u64::MAX), reason: String::new() };
     let group = Some(GroupName::try_from("g").unwrap());
     let action = DeadAction::List { from: 0, limit: 1_001 };
+    let service = name.clone();
+    let serve = |in_flight_max| {
+        Request::Service(ServiceCall::Serve { name: service.clone(), in_flight_max })
+    };
+    let ask = |timeout_ms| {
+        let batch = bytes::Bytes::from_static(b"batch");
+        Request::Service(ServiceCall::Ask { name: service.clone(), timeout_ms, batch })
+    };
     let wrong = [
         declare(Settings { max_attempts: Some(0), ..settings.clone() }),
         declare(Settings { max_attempts: Some(1_000_001), ..settings.clone() }),
@@ -204,6 +214,10 @@ fn values_out_of_their_range_are_refused_and_the_connection_goes_on() {
             frame_bytes_max: 1_000,
             idle_ms: 0,
         }),
+        serve(0),
+        serve(1_025),
+        ask(0),
+        ask(3_600_001),
     ];
     for request in wrong {
         let channel = u16::from(request.is_for_a_consumer());

@@ -6,6 +6,12 @@ use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::request::*;
 use posthaste_protocol::response::*;
+use posthaste_protocol::service::{Answer, Requested, ServiceCall, ServiceInfo, ServiceReply};
+
+/// Kinds that [`Random::request`] makes, one after the other.
+pub(crate) const REQUESTS: usize = 26;
+/// Kinds that [`Random::response`] makes.
+pub(crate) const RESPONSES: usize = 26;
 
 /// SplitMix64.
 pub(crate) struct Random(u64);
@@ -171,9 +177,65 @@ impl Random {
         self.bytes(len)
     }
 
+    fn answer(&mut self) -> Answer {
+        match self.chance() {
+            true => Answer::Done(self.batch()),
+            false => Answer::Failed { reason: self.text(30) },
+        }
+    }
+
+    fn service_call(&mut self, turn: usize) -> ServiceCall {
+        match turn {
+            0 => ServiceCall::Serve {
+                name: self.name(),
+                in_flight_max: self.within(1..1_025) as u32,
+            },
+            1 => ServiceCall::Leave { name: self.name() },
+            2 => ServiceCall::Ask {
+                name: self.name(),
+                timeout_ms: self.within(1..3_600_001) as u32,
+                batch: self.batch(),
+            },
+            3 => ServiceCall::Answer {
+                name: self.name(),
+                ticket: self.number(),
+                answer: self.answer(),
+            },
+            _ => ServiceCall::Services { after: self.option(Random::name) },
+        }
+    }
+
+    fn service_info(&mut self) -> ServiceInfo {
+        ServiceInfo {
+            name: self.name(),
+            instances: self.number32(),
+            in_flight: self.number32(),
+            waiting: self.number32(),
+            requests: self.number(),
+        }
+    }
+
+    fn service_reply(&mut self, turn: usize) -> ServiceReply {
+        match turn {
+            0 => ServiceReply::Serving,
+            1 => ServiceReply::Left,
+            2 => ServiceReply::Replied(self.answer()),
+            3 => ServiceReply::Requested(Requested {
+                name: self.name(),
+                ticket: self.number(),
+                left_ms: self.number32(),
+                batch: self.batch(),
+            }),
+            _ => ServiceReply::Services {
+                items: self.list(Random::service_info),
+                more: self.chance(),
+            },
+        }
+    }
+
     /// One of each kind, in turn.
     pub(crate) fn request(&mut self, turn: usize) -> Request {
-        match turn % 21 {
+        match turn % REQUESTS {
             0 => Request::Hello(Hello {
                 features: self.number(),
                 client: self.text(40),
@@ -236,7 +298,8 @@ impl Random {
                 group: self.option(Random::group),
                 action: self.action(),
             },
-            _ => Request::Stats,
+            20 => Request::Stats,
+            turn => Request::Service(self.service_call(turn - 21)),
         }
     }
 
@@ -330,7 +393,7 @@ impl Random {
 
     /// One of each kind, in turn.
     pub(crate) fn response(&mut self, turn: usize) -> Response {
-        match turn % 21 {
+        match turn % RESPONSES {
             0 => Response::Welcome(Welcome {
                 features: self.number(),
                 server: self.text(20),
@@ -388,7 +451,8 @@ impl Random {
                 free_bytes: self.number(),
                 uptime_ms: self.number(),
             }),
-            _ => Response::Error(self.error()),
+            19 => Response::Error(self.error()),
+            turn => Response::Service(self.service_reply(turn - 21)),
         }
     }
 }

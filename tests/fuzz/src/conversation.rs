@@ -1,7 +1,8 @@
 //! Valid commands in odd orders, from three clients to one broker in memory.
 //!
 //! Held to: each request and publish is answered exactly once, nothing comes behind closing, what is confirmed is
-//! accounted for in one of the states of its queue, leases end with their connection, and the broker goes on.
+//! accounted for in one of the states of its queue, leases and instances of services end with their connection, and
+//! the broker goes on.
 
 use crate::feed::Feed;
 use crate::frame;
@@ -11,6 +12,7 @@ use posthaste_broker::Embedded;
 use posthaste_protocol::request::{
     Consume, Credit, DeadAction, Held, Kind, Outcome, Settings, Settle, Start,
 };
+use posthaste_protocol::service::{Answer, ServiceCall};
 use posthaste_protocol::{BatchBuilder, GroupName, Name, Record, Request, destination_seed};
 
 const NAMES: [&str; 4] = ["q0", "q1", "t0", "t1"];
@@ -133,10 +135,40 @@ async fn odd(peer: &mut Peer, feed: &mut Feed<'_>) -> bool {
             peer.send(&[0xff; 4]).await;
             true
         }
+        3 | 4 => {
+            let call = service_call(peer, feed);
+            peer.ask(0, &Request::Service(call)).await;
+            false
+        }
         _ => {
             peer.barrier().await;
             false
         }
+    }
+}
+
+/// Serving, asking and answering, of two services; mostly what was asked, sometimes anything.
+fn service_call(peer: &mut Peer, feed: &mut Feed<'_>) -> ServiceCall {
+    let name = Name::try_from(["s0", "s1"][usize::from(feed.below(2))]).expect("a name");
+    let mut builder = BatchBuilder::new();
+    builder.push(&Record { value: b"body", ..Record::default() }).expect("it fits");
+    let batch = builder.finish(destination_seed(&name), 0, 0, 0);
+    match feed.below(6) {
+        0 => ServiceCall::Serve { name, in_flight_max: 1 + u32::from(feed.below(3)) },
+        1 => ServiceCall::Leave { name },
+        2 | 3 => {
+            let timeout_ms = [1, 3_600_000][usize::from(feed.below(2))];
+            ServiceCall::Ask { name, timeout_ms, batch }
+        }
+        4 => {
+            let (name, ticket) = match peer.requested.pop_front() {
+                Some(known) if feed.below(4) != 0 => known,
+                _ => (name, u64::from(feed.byte())),
+            };
+            let answer = Answer::Failed { reason: "r".into() };
+            ServiceCall::Answer { name, ticket, answer }
+        }
+        _ => ServiceCall::Services { after: Some(name) },
     }
 }
 
@@ -268,6 +300,7 @@ async fn check(broker: &Embedded, confirmed: u64) {
             }
         }
     }
+    assert_eq!(peer.services, 0, "instances end with their connection");
     assert!(peer.published >= confirmed, "{} of {confirmed} confirmed are known", peer.published);
     peer.leave().await;
 }

@@ -5,7 +5,8 @@ use posthaste_broker::{Config, Embedded, Limits};
 use posthaste_protocol::frame::{CutOf, CutPreface, cut_preface};
 use posthaste_protocol::request::Hello;
 use posthaste_protocol::response::{Confirmed, Description};
-use posthaste_protocol::{ErrorCode, PREFACE, Request, Response};
+use posthaste_protocol::service::{ServiceCall, ServiceReply};
+use posthaste_protocol::{ErrorCode, Name, PREFACE, Request, Response};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
@@ -40,6 +41,10 @@ pub struct Peer {
     pub targets: BTreeSet<u32>,
     /// What was delivered last: channel, epoch, first offset, count.
     pub held: VecDeque<(u16, u64, u64, u32)>,
+    /// Requests for this connection that it has not answered.
+    pub requested: VecDeque<(Name, u64)>,
+    /// Services with instances, when they were last listed.
+    pub services: usize,
     /// What was described or counted last.
     pub described: Vec<Description>,
     /// Messages that the broker says it has confirmed.
@@ -66,6 +71,8 @@ impl Peer {
             confirmed: BTreeMap::new(),
             targets: BTreeSet::new(),
             held: VecDeque::new(),
+            requested: VecDeque::new(),
+            services: 0,
             described: Vec::new(),
             published: 0,
             closing: None,
@@ -92,7 +99,10 @@ impl Peer {
         self.next_request += 1;
         let is_answered = !matches!(
             request,
-            Request::Credit(_) | Request::Close | Request::Settle { confirm: false, .. }
+            Request::Credit(_)
+                | Request::Close
+                | Request::Settle { confirm: false, .. }
+                | Request::Service(ServiceCall::Answer { .. })
         );
         if is_answered {
             self.asked.insert(corr, 0);
@@ -141,6 +151,7 @@ impl Peer {
     pub async fn describe_all(&mut self) {
         self.ask(0, &Request::List { after: None, limit: 1_000 }).await;
         self.ask(0, &Request::Stats).await;
+        self.ask(0, &Request::Service(ServiceCall::Services { after: None })).await;
         self.barrier().await;
     }
 
@@ -182,6 +193,12 @@ impl Peer {
                     self.held.pop_front();
                 }
             }
+            Response::Service(ServiceReply::Requested(requested)) => {
+                self.requested.push_back((requested.name, requested.ticket));
+                while self.requested.len() > 100 {
+                    self.requested.pop_front();
+                }
+            }
             // Unasked: stale settles, and consumers whose queue is gone.
             _ if corr == 0 => {}
             answer => {
@@ -196,6 +213,9 @@ impl Peer {
                 match answer {
                     Response::Listed { items, .. } => self.described = items,
                     Response::Stats(stats) => self.published = stats.published,
+                    Response::Service(ServiceReply::Services { items, .. }) => {
+                        self.services = items.len();
+                    }
                     _ => {}
                 }
                 assert!(is_foreign || asked.is_some(), "an answer to {corr:#x} that nobody asked");

@@ -14,5 +14,6 @@ mod publish;
 mod readme;
 mod redelivery;
 mod rigs;
+mod services;
 mod startup;
 mod tidy;

@@ -74,6 +74,13 @@ once_more! {
         an_unknown_number_is_not_found
         a_deleted_queue_refuses_publishes_by_its_number
     ;
+    services:
+        answers_to_what_was_not_asked_or_twice_disturb_nobody
+        requests_without_end_are_refused_by_name_and_cost_bounded_memory
+        a_requester_that_never_reads_loses_its_replies_and_costs_bounded_memory
+        a_responder_that_never_reads_delays_only_what_it_has
+        instances_have_a_limit_and_what_is_no_name_is_refused
+    ;
     settles:
         ten_thousand_holes_asked_for_four_thousand_times_cost_what_they_cost_once
         a_range_with_ten_thousand_holes_is_answered_in_frames_that_can_be_read

@@ -7,6 +7,7 @@ mod connections;
 mod framing;
 mod records;
 mod resources;
+mod services;
 mod settles;
 mod strangers;
 mod victim;
