@@ -133,7 +133,8 @@ impl ClientBuilder {
     /// let client = posthaste::Client::builder().url("posthaste://db1").connect_lazy()?;
     /// # Ok(()) }
     /// ```
-    pub fn connect_lazy(self) -> Result<Client, ConnectError> {
+    pub fn connect_lazy(mut self) -> Result<Client, ConnectError> {
+        self.name = Some(self.shown_name());
         Ok(Client::new(Core::start(self)?))
     }
 

@@ -8,6 +8,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::envelope::Envelope;
+use crate::publish::Properties;
+
 /// Why a codec refused a payload.
 pub type CodecError = Box<dyn StdError + Send + Sync>;
 
@@ -31,6 +34,19 @@ pub struct Codec<T> {
     pub(crate) decode: fn(Bytes) -> Result<T, CodecError>,
     /// The bytes as they lie in memory, for payloads that are bytes already.
     pub(crate) borrow: Option<fn(&T) -> &[u8]>,
+    /// For payloads that travel in headers as well.
+    pub(crate) attributes: Option<Attributes<T>>,
+}
+
+/// The part of a payload that travels beside the body.
+#[cfg_attr(not(feature = "events"), expect(dead_code, reason = "only events have one"))]
+pub(crate) struct Attributes<T> {
+    /// Adds it to what the publish gave; the text stands for a source that was not given.
+    pub(crate) write: fn(&T, &str, &mut Properties) -> Result<(), CodecError>,
+    /// The whole payload out of a message.
+    pub(crate) read: fn(&Envelope) -> Result<T, CodecError>,
+    /// What the body is, unless the payload says something else.
+    pub(crate) content_type: Option<&'static str>,
 }
 
 impl<T> Codec<T> {
@@ -40,7 +56,27 @@ impl<T> Codec<T> {
         encode: fn(&T, &mut Vec<u8>) -> Result<(), CodecError>,
         decode: fn(Bytes) -> Result<T, CodecError>,
     ) -> Self {
-        Self { encode, decode, borrow: None }
+        Self { encode, decode, borrow: None, attributes: None }
+    }
+
+    /// A codec of a payload that travels in headers as well.
+    #[cfg(feature = "events")]
+    pub(crate) const fn with_attributes(
+        encode: fn(&T, &mut Vec<u8>) -> Result<(), CodecError>,
+        attributes: Attributes<T>,
+    ) -> Self {
+        fn alone<T>(_bytes: Bytes) -> Result<T, CodecError> {
+            Err("this payload is more than its body".into())
+        }
+        Self { encode, decode: alone::<T>, borrow: None, attributes: Some(attributes) }
+    }
+
+    /// Reads a payload out of a message.
+    pub(crate) fn read(&self, envelope: &Envelope) -> Result<T, CodecError> {
+        match &self.attributes {
+            None => (self.decode)(envelope.value().clone()),
+            Some(attributes) => (attributes.read)(envelope),
+        }
     }
 }
 
@@ -60,7 +96,7 @@ impl Codec<Bytes> {
         fn borrow(payload: &Bytes) -> &[u8] {
             payload
         }
-        Self { encode, decode: Ok, borrow: Some(borrow) }
+        Self { encode, decode: Ok, borrow: Some(borrow), attributes: None }
     }
 }
 
@@ -82,7 +118,7 @@ impl<T: serde::Serialize + serde::de::DeserializeOwned> Codec<T> {
         fn decode<T: serde::de::DeserializeOwned>(bytes: Bytes) -> Result<T, CodecError> {
             serde_json::from_slice(&bytes).map_err(Into::into)
         }
-        Self { encode: encode::<T>, decode: decode::<T>, borrow: None }
+        Self { encode: encode::<T>, decode: decode::<T>, borrow: None, attributes: None }
     }
 }
 
@@ -93,6 +129,14 @@ impl<T> Clone for Codec<T> {
 }
 
 impl<T> Copy for Codec<T> {}
+
+impl<T> Clone for Attributes<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Attributes<T> {}
 
 impl<T> fmt::Debug for Codec<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

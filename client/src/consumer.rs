@@ -214,7 +214,7 @@ impl<T> Consumer<T> {
     fn hand_over(&mut self, message: Message) -> Option<Result<Delivery<T>, ConsumeError>> {
         // What was begun before must be charged an attempt if this process dies over it.
         self.top_up(message.redelivered || message.attempt > 1);
-        match decode(self.codec, message.envelope.value(), message.position) {
+        match decode(self.codec, &message.envelope, message.position) {
             Ok(payload) => {
                 self.lease.subscription.handed_over(message.position);
                 Some(Ok(Delivery::new(payload, message, Arc::clone(&self.lease))))

@@ -6,6 +6,35 @@ use bytes::Bytes;
 
 use crate::codec::Codec;
 
+/// A type that has a codec of its own, so that a contract needs to name none: everything that serde
+/// can write and read (as JSON, feature `json`), events (feature `events`), and what implements it.
+///
+/// ```
+/// use posthaste::{Bytes, Codec, Payload, QueueOf};
+///
+/// /// Pixels, one byte each.
+/// struct Frame(Bytes);
+/// impl Payload for Frame {
+///     const CODEC: Codec<Frame> = Codec::new(
+///         |frame, out| {
+///             out.extend_from_slice(&frame.0);
+///             Ok(())
+///         },
+///         |bytes| Ok(Frame(bytes)),
+///     );
+/// }
+/// const FRAMES: QueueOf<Frame> = QueueOf::new("frames");
+/// ```
+pub trait Payload: Sized {
+    /// How it becomes bytes and comes back.
+    const CODEC: Codec<Self>;
+}
+
+#[cfg(feature = "json")]
+impl<T: serde::Serialize + serde::de::DeserializeOwned> Payload for T {
+    const CODEC: Codec<T> = Codec::json();
+}
+
 /// Something that names a queue: a plain string (payload [`Bytes`]) or a [`QueueOf`].
 ///
 /// ```
@@ -75,12 +104,12 @@ macro_rules! contracts {
             codec: Codec<T>,
         }
 
-        #[cfg(feature = "json")]
-        impl<T: serde::Serialize + serde::de::DeserializeOwned> $name<T> {
-            /// A contract whose payload travels as JSON.
+        impl<T: Payload> $name<T> {
+            /// A contract whose payload travels as [`Payload`] says: most types as JSON, events
+            /// as CloudEvents.
             #[must_use]
             pub const fn new(name: &'static str) -> Self {
-                Self { name, codec: Codec::json() }
+                Self { name, codec: T::CODEC }
             }
         }
 

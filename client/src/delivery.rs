@@ -20,6 +20,7 @@ use crate::envelope::Envelope;
 use crate::error::SettleError;
 use crate::lease::{Lease, LeaseGuard};
 use crate::options::{time_of, whole_ms};
+use crate::trace_context::TraceContext;
 
 /// A message in the application's hands.
 ///
@@ -98,6 +99,12 @@ impl<T> Delivery<T> {
     /// All headers, in the order they were given.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.envelope.headers()
+    }
+
+    /// The trace it belongs to, if its headers name one that can be read.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::of(self.headers())
     }
 
     /// Which attempt this is, from 1.

@@ -51,6 +51,10 @@ pub enum ErrorKind {
     Encode,
     /// The payload could not be read as the type of the contract.
     Decode,
+    /// What a reference leads to has another size or digest than it says.
+    Mismatch,
+    /// The store or server of a reference failed.
+    Unreachable,
     /// The client was closed.
     Closed,
     /// Client and broker do not understand each other.
@@ -66,6 +70,7 @@ pub enum ErrorKind {
 }
 
 /// Codes of failures that happen on this side of the wire; the broker's own codes stay below 0900.
+#[cfg_attr(not(feature = "events"), expect(dead_code, reason = "only events load something"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Local {
     Disconnected,
@@ -75,6 +80,12 @@ pub(crate) enum Local {
     Decode,
     InvalidUrl,
     Refused,
+    SizeMismatch,
+    DigestMismatch,
+    ReferenceNotFound,
+    ReferenceUnreachable,
+    ReferenceUnsupported,
+    LoadTooLarge,
 }
 
 impl Local {
@@ -85,7 +96,11 @@ impl Local {
             Self::Closed => ErrorKind::Closed,
             Self::Encode => ErrorKind::Encode,
             Self::Decode => ErrorKind::Decode,
-            Self::InvalidUrl => ErrorKind::Invalid,
+            Self::InvalidUrl | Self::ReferenceUnsupported => ErrorKind::Invalid,
+            Self::SizeMismatch | Self::DigestMismatch => ErrorKind::Mismatch,
+            Self::ReferenceNotFound => ErrorKind::NotFound,
+            Self::ReferenceUnreachable => ErrorKind::Unreachable,
+            Self::LoadTooLarge => ErrorKind::TooLarge,
         }
     }
 
@@ -98,6 +113,12 @@ impl Local {
             Self::Decode => "PH-0905",
             Self::InvalidUrl => "PH-0906",
             Self::Refused => "PH-0907",
+            Self::SizeMismatch => "PH-0908",
+            Self::DigestMismatch => "PH-0909",
+            Self::ReferenceNotFound => "PH-0910",
+            Self::ReferenceUnreachable => "PH-0911",
+            Self::ReferenceUnsupported => "PH-0912",
+            Self::LoadTooLarge => "PH-0913",
         }
     }
 
@@ -116,6 +137,16 @@ impl Local {
             Self::InvalidUrl => {
                 "write posthaste://host[:port] (port 7420 by default), memory: or embedded:./folder"
             }
+            Self::SizeMismatch | Self::DigestMismatch => {
+                "what is stored there is not what was published: it was changed, cut off or damaged; \
+                 publish the event again, or dead-letter it"
+            }
+            Self::ReferenceNotFound => {
+                "what events refer to must be kept for as long as the events themselves"
+            }
+            Self::ReferenceUnreachable => "try again later, and look after the store or server",
+            Self::ReferenceUnsupported => "load it with the resolver of its publisher",
+            Self::LoadTooLarge => "raise the limit with up_to(), if it is meant to be so large",
             Self::Refused => "is the broker running there? start one with: posthaste serve",
         }
     }
@@ -146,7 +177,10 @@ impl Failure {
             message: message.into(),
             similar: Vec::new(),
             help: Some(what.help()),
-            retryable: matches!(what, Local::Disconnected | Local::Timeout | Local::Refused),
+            retryable: matches!(
+                what,
+                Local::Disconnected | Local::Timeout | Local::Refused | Local::ReferenceUnreachable
+            ),
             retry_after: None,
             source: None,
         })
@@ -319,6 +353,8 @@ error_types! {
     ConsumeError;
     /// A delivery could not be settled or extended.
     SettleError;
+    /// What an event refers to could not be loaded or kept.
+    LoadError;
     /// An administrative request (describe, list, purge, ...) failed.
     RequestError;
     /// Closing did not end in order; everything is closed all the same.
@@ -335,4 +371,4 @@ macro_rules! into_error {
     )* };
 }
 
-into_error! { ConnectError DeclareError PublishError ConsumeError SettleError RequestError CloseError }
+into_error! { ConnectError DeclareError PublishError ConsumeError SettleError LoadError RequestError CloseError }

@@ -37,6 +37,8 @@
 //! # Features
 //!
 //! - `json` (default): payloads of contracts travel as JSON through serde.
+//! - `events` (default): [`Event`] with CloudEvents on the wire, claim checks with SHA-256.
+//! - `http`: [`HttpResolver`], which loads references over HTTP; no TLS.
 //! - `embedded`: the URLs `memory:` and `embedded:./folder`, a broker inside the process.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -55,6 +57,8 @@ mod deliveries;
 mod delivery;
 mod envelope;
 mod error;
+#[cfg(feature = "events")]
+mod event;
 mod group;
 mod info;
 mod lease;
@@ -71,6 +75,7 @@ mod send;
 mod service;
 mod sweep;
 mod topic;
+mod trace_context;
 mod transport;
 mod worker;
 
@@ -82,15 +87,19 @@ pub use crate::client::Client;
 pub use crate::codec::{Codec, CodecError};
 pub use crate::consume::Consume;
 pub use crate::consumer::Consumer;
-pub use crate::contract::{QueueName, QueueOf, TopicName, TopicOf};
+pub use crate::contract::{Payload, QueueName, QueueOf, TopicName, TopicOf};
 pub use crate::dead::{DeadLetter, DeadLetters, DeadPage};
 pub use crate::declare::{BoxFuture, DeclareGroup, DeclareQueue, DeclareTopic};
 pub use crate::deliveries::Batch;
 pub use crate::delivery::Delivery;
 pub use crate::error::{
-    CloseError, ConnectError, ConsumeError, DeclareError, Error, ErrorKind, PublishError,
-    RequestError, SettleError,
+    CloseError, ConnectError, ConsumeError, DeclareError, Error, ErrorKind, LoadError,
+    PublishError, RequestError, SettleError,
 };
+#[cfg(feature = "http")]
+pub use crate::event::HttpResolver;
+#[cfg(feature = "events")]
+pub use crate::event::{Body, Event, Fetch, FolderStore, Load, Loading, Reference, Resolve, Store};
 pub use crate::group::Group;
 pub use crate::info::{
     BrokerInfo, BrokerStats, Description, GroupInfo, Kind, Lag, QueueStats, ServiceInfo, Settings,
@@ -108,5 +117,6 @@ pub use crate::seek::Seek;
 pub use crate::service::{Service, ServiceError, ServiceName, ServiceOf};
 pub use crate::sweep::Sweep;
 pub use crate::topic::Topic;
+pub use crate::trace_context::TraceContext;
 pub use crate::transport::Transport;
 pub use crate::worker::{Ctx, Failure, Worker};

@@ -9,6 +9,7 @@ use crate::codec::Codec;
 use crate::envelope::Envelope;
 use crate::error::{ConsumeError, Failed, Failure, Local};
 use crate::options::time_of;
+use crate::trace_context::TraceContext;
 
 /// A message that was looked at: nothing was taken, nothing changes.
 ///
@@ -33,7 +34,7 @@ pub struct Peeked<T = Bytes> {
 impl<T> Peeked<T> {
     /// The payload, read as the contract's type.
     pub fn payload(&self) -> Result<T, ConsumeError> {
-        decode(self.codec, self.envelope.value(), self.position).map_err(Into::into)
+        decode(self.codec, &self.envelope, self.position).map_err(Into::into)
     }
 
     /// The payload as it travelled.
@@ -63,6 +64,12 @@ impl<T> Peeked<T> {
     /// All headers, in the order they were given.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.envelope.headers()
+    }
+
+    /// The trace it belongs to, if its headers name one that can be read.
+    #[must_use]
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::of(self.headers())
     }
 
     /// Its number in the queue or topic.
@@ -95,8 +102,8 @@ impl<T> fmt::Debug for Peeked<T> {
 }
 
 /// Reads a payload, or says which message could not be read and why.
-pub(crate) fn decode<T>(codec: Codec<T>, value: &Bytes, position: u64) -> Result<T, Failed> {
-    (codec.decode)(value.clone()).map_err(|error| {
+pub(crate) fn decode<T>(codec: Codec<T>, envelope: &Envelope, position: u64) -> Result<T, Failed> {
+    codec.read(envelope).map_err(|error| {
         Failure::local(Local::Decode, format!("the message at {position}: {error}"))
     })
 }

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use crate::codec::Codec;
 use crate::core::{Batch, Lane, LaneLimits};
 use crate::error::{Failed, PublishError};
+#[cfg(feature = "events")]
+use crate::event::Offload;
 use crate::place::Place;
 use crate::publish::{Properties, Receipt};
 use crate::send::{send, try_send};
@@ -39,7 +41,9 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 #[must_use = "call build() to get the producer"]
 pub struct ProducerBuilder<T = Bytes> {
     place: Place,
-    codec: Codec<T>,
+    pub(crate) codec: Codec<T>,
+    #[cfg(feature = "events")]
+    pub(crate) offload: Option<Offload<T>>,
     linger: Duration,
     batch_messages: usize,
     batch_bytes: usize,
@@ -51,6 +55,8 @@ impl<T> ProducerBuilder<T> {
         Self {
             place,
             codec,
+            #[cfg(feature = "events")]
+            offload: None,
             linger: Duration::from_millis(1),
             batch_messages: 1_024,
             batch_bytes: 256 << 10,
@@ -87,7 +93,13 @@ impl<T> ProducerBuilder<T> {
             batch_bytes: self.batch_bytes.min(BATCH_BYTES_MAX),
             in_flight_bytes: self.in_flight_bytes,
         });
-        Producer { place: self.place, codec: self.codec, lane }
+        Producer {
+            place: self.place,
+            codec: self.codec,
+            #[cfg(feature = "events")]
+            offload: self.offload,
+            lane,
+        }
     }
 }
 
@@ -122,6 +134,8 @@ impl<T> fmt::Debug for ProducerBuilder<T> {
 pub struct Producer<T = Bytes> {
     place: Place,
     codec: Codec<T>,
+    #[cfg(feature = "events")]
+    offload: Option<Offload<T>>,
     /// A wrong name is told by the first send.
     lane: Result<Arc<Lane>, Failed>,
 }
@@ -132,11 +146,7 @@ impl<T> Producer<T> {
     ///
     /// *Cancel safety*: a dropped future has sent nothing.
     pub async fn send(&self, message: &T) -> Result<Confirm, PublishError> {
-        let lane = self.lane()?;
-        if let Some(confirm) = try_send(lane, self.codec, message, None)? {
-            return Ok(confirm);
-        }
-        Ok(Box::pin(send(lane, self.codec, message, None)).await?)
+        self.put(message, None).await
     }
 
     /// The same with an ordering key.
@@ -160,8 +170,35 @@ impl<T> Producer<T> {
         message: &T,
         properties: &Properties,
     ) -> Result<Confirm, PublishError> {
+        self.put(message, Some(properties)).await
+    }
+
+    #[inline]
+    async fn put(
+        &self,
+        message: &T,
+        properties: Option<&Properties>,
+    ) -> Result<Confirm, PublishError> {
+        #[cfg(feature = "events")]
+        if let Some(offload) = &self.offload {
+            let sending = async {
+                match offload.replaced(message).await? {
+                    Some(other) => self.push(&other, properties).await,
+                    None => self.push(message, properties).await,
+                }
+            };
+            return Box::pin(sending).await;
+        }
+        self.push(message, properties).await
+    }
+
+    #[inline]
+    async fn push(
+        &self,
+        message: &T,
+        properties: Option<&Properties>,
+    ) -> Result<Confirm, PublishError> {
         let lane = self.lane()?;
-        let properties = Some(properties);
         if let Some(confirm) = try_send(lane, self.codec, message, properties)? {
             return Ok(confirm);
         }
@@ -200,7 +237,13 @@ impl<T> Producer<T> {
 
 impl<T> Clone for Producer<T> {
     fn clone(&self) -> Self {
-        Self { place: self.place.clone(), codec: self.codec, lane: self.lane.clone() }
+        Self {
+            place: self.place.clone(),
+            codec: self.codec,
+            #[cfg(feature = "events")]
+            offload: self.offload.clone(),
+            lane: self.lane.clone(),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::options::unix_ms;
 use crate::place::Place;
 use crate::producer::Confirm;
 use crate::send::{send, try_send};
+use crate::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 
 /// What a message can carry besides its payload. The options of [`Publish`], as a value, for
 /// [`Producer::send_with`](crate::Producer::send_with).
@@ -95,6 +96,18 @@ impl Properties {
     #[must_use]
     pub fn priority(mut self, priority: u8) -> Self {
         self.priority = Some(priority);
+        self
+    }
+
+    /// The trace it belongs to, in place of one that was set before; `None` leaves that as it is.
+    #[must_use]
+    pub fn trace(mut self, trace: impl Into<Option<TraceContext>>) -> Self {
+        if let Some(trace) = trace.into() {
+            self.headers.retain(|(name, _)| name != TRACEPARENT && name != TRACESTATE);
+            self.headers.push((TRACEPARENT.to_owned(), trace.to_string()));
+            let state = trace.state().map(|state| (TRACESTATE.to_owned(), state.to_owned()));
+            self.headers.extend(state);
+        }
         self
     }
 
@@ -215,6 +228,12 @@ impl<'a, T> Publish<'a, T> {
     /// Its priority; it travels with the message.
     pub fn priority(mut self, priority: u8) -> Self {
         self.properties = self.properties.priority(priority);
+        self
+    }
+
+    /// The [trace](TraceContext) it belongs to; `None` is none.
+    pub fn trace(mut self, trace: impl Into<Option<TraceContext>>) -> Self {
+        self.properties = self.properties.trace(trace);
         self
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use posthaste_protocol::Record;
 
-use crate::codec::Codec;
+use crate::codec::{Codec, CodecError};
 use crate::core::{Lane, Push, too_late};
 use crate::error::{Failed, Failure, Local};
 use crate::producer::Confirm;
@@ -29,21 +29,32 @@ pub(crate) fn try_send<T>(
     if let Some(borrow) = codec.borrow {
         return push(lane, borrow(message), properties);
     }
+    let mut whole;
+    let properties = match codec.attributes {
+        None => properties,
+        Some(attributes) => {
+            whole = properties.cloned().unwrap_or_default();
+            (attributes.write)(message, &lane.source(), &mut whole).map_err(unencodable)?;
+            Some(&whole)
+        }
+    };
     // Taken out while the application's code runs, which may publish in turn.
     let mut scratch = SCRATCH.take();
     scratch.clear();
     let encoded = (codec.encode)(message, &mut scratch);
     let sent = match encoded {
         Ok(()) => push(lane, &scratch, properties),
-        Err(error) => {
-            let text = format!("the payload cannot be encoded: {error}");
-            Err(Failure::local(Local::Encode, text))
-        }
+        Err(error) => Err(unencodable(error)),
     };
     if scratch.capacity() <= SCRATCH_BYTES_MAX {
         SCRATCH.replace(scratch);
     }
     sent
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
+fn unencodable(error: CodecError) -> Failed {
+    Failure::local(Local::Encode, format!("the payload cannot be encoded: {error}"))
 }
 
 /// The same, and waits for room within the publish timeout.

@@ -223,6 +223,11 @@ impl Lane {
         self.room.notify_waiters();
     }
 
+    /// What an event says of its source if its publisher says nothing.
+    pub(crate) fn source(&self) -> String {
+        format!("/{}", self.core.options().name.as_deref().unwrap_or("posthaste"))
+    }
+
     pub(crate) fn publish_timeout(&self) -> Duration {
         self.core.options().publish_timeout
     }

@@ -2,7 +2,9 @@
 //!
 //! Time is virtual (`start_paused`), so timeouts and leases take no time and cannot race.
 
+mod claims;
 mod close;
+mod cloudevents;
 mod connect;
 mod consume;
 mod fake;
@@ -14,5 +16,6 @@ mod real;
 mod reconnect;
 mod requests;
 mod services;
+mod trace_context;
 mod worker;
 mod worker_by_hand;
