@@ -17,11 +17,27 @@ pub fn posthaste() -> &'static Path {
         let profile = profile_dir();
         let path = profile.join(format!("posthaste{}", std::env::consts::EXE_SUFFIX));
         if !is_fresh(&path) {
-            build(&profile);
+            build(&profile, &["-p", "posthaste-cli", "--bin", "posthaste"]);
         }
         assert!(path.exists(), "cargo built posthaste, but not at {}", path.display());
         path
     })
+}
+
+/// Path of an example of the client, in the profile of the running tests.
+///
+/// # Panics
+/// When the examples cannot be built.
+pub fn example(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let profile = profile_dir();
+    let path = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    if !is_fresh(&path) {
+        // One build makes all of them; those that did not change keep their times.
+        BUILT.get_or_init(|| build(&profile, &["-p", "posthaste", "--examples"]));
+    }
+    assert!(path.exists(), "cargo built the examples, but none at {}", path.display());
+    path
 }
 
 /// Path of the checker, which cargo builds with the tests.
@@ -73,13 +89,13 @@ fn newest(path: &Path) -> SystemTime {
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn build(profile: &Path) {
+fn build(profile: &Path, what: &[&str]) {
     let target = profile.parent().expect("a profile lies in a target directory");
     let name = profile.file_name().expect("a profile has a name");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root()).args(["build", "-p", "posthaste-cli", "--bin", "posthaste"]);
+    cargo.current_dir(root()).arg("build").args(what);
     cargo.arg("--target-dir").arg(target);
     cargo.arg("--profile").arg(if name == "debug" { "dev".as_ref() } else { name });
     let status = cargo.status().expect("cargo runs");
-    assert!(status.success(), "posthaste does not build");
+    assert!(status.success(), "{what:?} does not build");
 }

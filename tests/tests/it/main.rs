@@ -17,3 +17,4 @@ mod rigs;
 mod services;
 mod startup;
 mod tidy;
+mod tour;

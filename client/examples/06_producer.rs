@@ -1,7 +1,7 @@
 //! Publish many messages, batched and pipelined, and know that each is stored.
 //!
 //! ```sh
-//! cargo run --release -p posthaste --example 02_producer -- posthaste://127.0.0.1:7420
+//! cargo run --release -p posthaste --example 06_producer -- memory:
 //! ```
 
 use std::time::{Duration, Instant};
@@ -12,11 +12,8 @@ const MESSAGES: u64 = 100_000;
 
 #[tokio::main]
 async fn main() -> Result<(), posthaste::Error> {
-    let client = match std::env::args().nth(1) {
-        Some(url) => Client::connect(url).await?,
-        None => Client::from_env().await?,
-    };
-    let readings = client.queue("example.readings");
+    let client = Client::connect(std::env::args().nth(1).as_deref().unwrap_or("memory:")).await?;
+    let readings = client.queue("tour.readings");
     readings.declare().await?;
 
     let producer =
@@ -26,10 +23,13 @@ async fn main() -> Result<(), posthaste::Error> {
         // Waits only when too many bytes are unconfirmed.
         let _confirm = producer.send(&Bytes::from(format!("reading {number}"))).await?;
     }
+    // A confirm can be awaited by itself; the flush waits for all of them.
     let done = producer.flush().await?;
     println!("{} messages stored in {:?}", done.confirmed, begun.elapsed());
+    assert_eq!(done.confirmed, MESSAGES);
+    assert_eq!(readings.stats().await?.ready, MESSAGES);
 
-    readings.purge().await?;
+    readings.delete().await?;
     client.close().await?;
     Ok(())
 }
