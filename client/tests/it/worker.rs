@@ -94,6 +94,35 @@ async fn each_message_is_handled_and_acked_with_bounded_concurrency() {
 }
 
 #[tokio::test]
+async fn workers_of_two_groups_handle_every_message_each() {
+    let client = Client::connect("memory:").await.expect("a broker");
+    let topic = client.topic("t");
+    topic.declare().await.unwrap();
+    for number in 0..20 {
+        topic.publish(&Bytes::from(number.to_string())).await.unwrap();
+    }
+    let work = |name: &str| {
+        let (handled, mut seen) = mpsc::channel(20);
+        let shutdown = async move {
+            for _ in 0..20 {
+                let next = tokio::time::timeout(PATIENCE, seen.recv()).await;
+                next.expect("a message in time").expect("the worker goes on");
+            }
+        };
+        topic.group(name).worker().run(shutdown, move |_: Bytes, _| {
+            let handled = handled.clone();
+            async move { Ok(handled.send(()).await?) }
+        })
+    };
+    let (billing, search) = tokio::join!(work("billing"), work("search"));
+    billing.unwrap();
+    search.unwrap();
+    for name in ["billing", "search"] {
+        assert_eq!(topic.group(name).lag().await.unwrap().messages, 0, "all of them are acked");
+    }
+}
+
+#[tokio::test]
 async fn what_the_handler_says_becomes_of_the_message() {
     let (_client, queue) = queue(&["fine", "error", "later", "hopeless", "released"]).await;
     let (stop, stopped) = switch();
