@@ -31,7 +31,8 @@ fn codec_verify_batch(bencher: Bencher<'_, '_>, count: u32) {
 #[divan::bench(args = COUNTS)]
 fn codec_cut_frame(bencher: Bencher<'_, '_>, count: u32) {
     let mut frame = bytes::BytesMut::new();
-    let publish = Request::Publish { target: 1, durability: 0, batch: batch(count, 100) };
+    let publish =
+        Request::Publish { target: 1, durability: 0, expects: None, batch: batch(count, 100) };
     publish.encode(0, 1, &mut frame);
     bencher.counter(ItemsCount::new(count)).with_inputs(|| frame.clone()).bench_values(
         |mut wire| {

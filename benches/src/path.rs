@@ -86,8 +86,12 @@ impl Path {
         shard.add_credit(CONSUMER, CREDIT.0, CREDIT.1, 0);
         let batch = batch(count, size);
         let mut frame = BytesMut::new();
-        let publish =
-            Request::Publish { target: found.stream, durability: 0, batch: batch.clone() };
+        let publish = Request::Publish {
+            target: found.stream,
+            durability: 0,
+            expects: None,
+            batch: batch.clone(),
+        };
         publish.encode(0, 1, &mut frame);
         let (stream, seed) = (found.stream, seed());
         Self { shard, effects, stream, group, frame, batch, seed, published: 0 }
@@ -104,7 +108,13 @@ impl Path {
             panic!("a whole publish")
         };
         let header = verify_batch(&batch, self.seed).expect("a valid batch");
-        let offer = Offer { stream: target, producer: 0, sequence: 0, records: header.count };
+        let offer = Offer {
+            stream: target,
+            producer: 0,
+            sequence: 0,
+            records: header.count,
+            expects: None,
+        };
         let Admit::Ok { base_offset } = self.shard.admit_publish(&offer) else {
             panic!("a queue without limits takes it")
         };

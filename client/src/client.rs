@@ -8,6 +8,7 @@ use posthaste_protocol::names::Name;
 use posthaste_protocol::service::{ServiceCall, ServiceReply};
 use posthaste_protocol::{Request as Wire, Response};
 
+use crate::atomic::Atomic;
 use crate::builder::ClientBuilder;
 use crate::contract::{QueueName, TopicName};
 use crate::core::Core;
@@ -203,6 +204,27 @@ impl Client {
                 other => return Err(unexpected("services", &other).into()),
             }
         }
+    }
+
+    /// Begins an atomic group: publishes to any queues and topics and settles of deliveries, all or none.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # for name in ["orders", "bills", "mail"] { client.queue(name).declare().await?; }
+    /// # client.queue("orders").publish(&posthaste::Bytes::from("7")).await?;
+    /// let (bills, mail) = (client.queue("bills"), client.queue("mail"));
+    /// let mut orders = client.queue("orders").consume().await?;
+    /// if let Some(order) = orders.next().await.transpose()? {
+    ///     let text = order.payload().clone();
+    ///     client.atomic().publish(&bills, &text).publish(&mail, &text).ack(order).commit().await?;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    #[must_use = "nothing happens until it is committed"]
+    pub fn atomic(&self) -> Atomic {
+        Atomic::new(self.clone())
     }
 
     /// How the client stands with the broker.

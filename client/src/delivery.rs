@@ -320,6 +320,11 @@ impl<T> Delivery<T> {
         Ok(self.lease.settle(outcome)?)
     }
 
+    /// To be settled with others.
+    pub(crate) fn into_lease(self) -> Lease {
+        self.lease
+    }
+
     /// For settling it while others look at it.
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease

@@ -47,6 +47,8 @@ pub enum ErrorKind {
     IdConflict,
     /// The lease cannot last longer than the longest hold of the queue or group.
     HoldLimit,
+    /// The queue or topic does not end where the publish expected it to.
+    OffsetMismatch,
     /// The payload could not be written.
     Encode,
     /// The payload could not be read as the type of the contract.
@@ -247,6 +249,7 @@ fn kind_of(code: ErrorCode) -> ErrorKind {
         | ErrorCode::TooManyRequests
         | ErrorCode::TooManyConnections => ErrorKind::Busy,
         ErrorCode::IdsFull => ErrorKind::Busy,
+        ErrorCode::OffsetMismatch => ErrorKind::OffsetMismatch,
         ErrorCode::IdConflict => ErrorKind::IdConflict,
         ErrorCode::NoSpace => ErrorKind::NoSpace,
         ErrorCode::LeaseExpired => ErrorKind::LeaseExpired,

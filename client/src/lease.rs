@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use posthaste_protocol::request::Outcome;
+use posthaste_protocol::request::{Held, Outcome};
 
 use crate::client::Client;
 use crate::consumer::Leasing;
-use crate::core::{LeaseKey, Subscription};
+use crate::core::{Core, LeaseKey, Subscription};
 use crate::error::Failed;
 
 /// One message's lease. The end of it without a settle gives the message back.
@@ -39,6 +39,17 @@ impl Lease {
         self.is_settled.store(true, Ordering::Relaxed);
         let durable = self.leasing.subscription.settle_confirmed(self.key, outcome)?;
         self.leasing.subscription.answered(durable).await
+    }
+
+    /// Where it is held, as long as it is and this is a client of `core`.
+    pub(crate) fn held(&self, core: &Arc<Core>) -> Result<(u16, Held), Failed> {
+        self.leasing.subscription.place_of(core, self.key)
+    }
+
+    /// The broker has settled it together with others.
+    pub(crate) fn settled_elsewhere(self) {
+        self.is_settled.store(true, Ordering::Relaxed);
+        self.leasing.subscription.settled_elsewhere(self.key);
     }
 
     pub(crate) async fn extend(&self, lease: Duration) -> Result<(), Failed> {

@@ -43,6 +43,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod atomic;
 mod builder;
 mod client;
 mod codec;
@@ -82,6 +83,7 @@ mod worker;
 pub use bytes::Bytes;
 pub use futures_core::Stream;
 
+pub use crate::atomic::{Atomic, PublishTo};
 pub use crate::builder::ClientBuilder;
 pub use crate::client::Client;
 pub use crate::codec::{Codec, CodecError};

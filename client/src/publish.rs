@@ -37,6 +37,8 @@ pub struct Properties {
     pub(crate) not_before_ms: Option<u64>,
     pub(crate) expires_ms: Option<u64>,
     pub(crate) priority: Option<u8>,
+    /// Of one publish: the offset that it must get.
+    pub(crate) expects: Option<u64>,
 }
 
 impl Properties {
@@ -239,7 +241,36 @@ impl<'a, T> Publish<'a, T> {
 
     /// All of the above at once, in place of what was set before.
     pub fn properties(mut self, properties: Properties) -> Self {
-        self.properties = properties;
+        let expects = self.properties.expects;
+        self.properties = Properties { expects, ..properties };
+        self
+    }
+
+    /// Store it only if the message at this position is the last of the queue or topic; else it is
+    /// [`ErrorKind::OffsetMismatch`](crate::ErrorKind::OffsetMismatch), which tells the position of the last.
+    /// Who decides on what has been read before, and publishes so, overlooks nobody else's message.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// use posthaste::{Bytes, ErrorKind};
+    /// let account = client.topic("account-7");
+    /// account.declare().await?;
+    /// let opened = account.publish(&Bytes::from("opened")).if_empty().await?;
+    /// account.publish(&Bytes::from("paid 5")).if_last(opened.position).await?;
+    /// let late = account.publish(&Bytes::from("closed")).if_last(opened.position).await;
+    /// assert!(late.is_err_and(|error| error.kind() == ErrorKind::OffsetMismatch));
+    /// # Ok(()) }
+    /// ```
+    pub fn if_last(mut self, position: u64) -> Self {
+        self.properties.expects = Some(position.saturating_add(1));
+        self
+    }
+
+    /// Store it only if nothing was ever published to the queue or topic.
+    pub fn if_empty(mut self) -> Self {
+        self.properties.expects = Some(0);
         self
     }
 }

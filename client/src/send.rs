@@ -88,19 +88,9 @@ fn push(
     properties: Option<&Properties>,
 ) -> Result<Option<Confirm>, Failed> {
     let pushed = match properties {
-        None => lane.push(&Record { value, ..Record::default() })?,
+        None => lane.push(&Record { value, ..Record::default() }, None)?,
         Some(properties) => {
-            let pairs = properties.headers.iter();
-            let headers: Vec<_> = pairs.map(|(name, value)| (&**name, &**value)).collect();
-            lane.push(&Record {
-                value,
-                key: properties.key.as_deref(),
-                headers: &headers,
-                not_before_ms: properties.not_before_ms,
-                expires_ms: properties.expires_ms,
-                priority: properties.priority,
-                id: properties.id.as_deref(),
-            })?
+            with_record(value, properties, |record| lane.push(record, properties.expects))?
         }
     };
     Ok(match pushed {
@@ -109,5 +99,24 @@ fn push(
             Some(Confirm::new(batch, index, id))
         }
         Push::Full => None,
+    })
+}
+
+/// The message as it is packed.
+pub(crate) fn with_record<R>(
+    value: &[u8],
+    properties: &Properties,
+    pack: impl FnOnce(&Record<'_>) -> R,
+) -> R {
+    let pairs = properties.headers.iter();
+    let headers: Vec<_> = pairs.map(|(name, value)| (&**name, &**value)).collect();
+    pack(&Record {
+        value,
+        key: properties.key.as_deref(),
+        headers: &headers,
+        not_before_ms: properties.not_before_ms,
+        expires_ms: properties.expires_ms,
+        priority: properties.priority,
+        id: properties.id.as_deref(),
     })
 }

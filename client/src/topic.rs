@@ -34,8 +34,8 @@ use crate::sweep::Sweep;
 /// # Ok(()) }
 /// ```
 pub struct Topic<T = Bytes> {
-    place: Place,
-    codec: Codec<T>,
+    pub(crate) place: Place,
+    pub(crate) codec: Codec<T>,
 }
 
 impl<T> Topic<T> {

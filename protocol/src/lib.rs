@@ -95,5 +95,5 @@ pub use frame::{Cut, CutOf, CutPreface, Frame, FrameHeader, PREFACE, cut_frame, 
 #[doc(hidden)]
 pub use mutant::mutant;
 pub use names::{GroupName, Name, NameError};
-pub use request::{Request, encode_publish_head};
+pub use request::{Request, encode_atomic_head, encode_publish_head};
 pub use response::{PieceHead, Response, encode_deliver_head};

@@ -55,6 +55,10 @@ pub const SIMILAR_MAX: u32 = 3;
 
 /// Most items in one settle or extend.
 pub const SETTLE_ITEMS_MAX: u32 = 4_096;
+/// Most destinations of an atomic group.
+pub const ATOMIC_PARTS_MAX: u32 = 64;
+/// Most settles in an atomic group.
+pub const ATOMIC_SETTLES_MAX: u32 = 1_024;
 /// Most pieces in one delivery or read.
 pub const PIECES_MAX: u32 = 4_096;
 /// Bytes of a piece in a piece table.

@@ -4,8 +4,8 @@
 mod codec;
 mod fields;
 
-pub use codec::encode_publish_head;
 pub use codec::kind;
+pub use codec::{encode_atomic_head, encode_publish_head};
 
 use crate::names::{GroupName, Name};
 use crate::service::ServiceCall;
@@ -125,6 +125,39 @@ pub struct Settle {
     pub held: Held,
     /// How.
     pub outcome: Outcome,
+}
+
+/// Publishes to several destinations and settles of held deliveries, stored as one: all of it or nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Atomic {
+    /// The producer session; it must have one.
+    pub producer: u32,
+    /// The producer's number of it, from 1; also in each of its batches.
+    pub sequence: u64,
+    /// Where its batches go. No destination comes twice. At most 64.
+    pub parts: Vec<AtomicPart>,
+    /// What it settles, of consumers of the same connection. At most 1,024.
+    pub settles: Vec<AtomicSettle>,
+    /// A batch for each part, one behind the other, verbatim.
+    pub batches: Bytes,
+}
+
+/// A destination of an [`Atomic`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtomicPart {
+    /// Where to.
+    pub target: TargetId,
+    /// Store it only if its first message gets this offset.
+    pub expects: Option<u64>,
+}
+
+/// A delivery that an [`Atomic`] ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtomicSettle {
+    /// The channel of its consumer.
+    pub channel: u16,
+    /// What is settled, and how. A release cannot be part of it.
+    pub settle: Settle,
 }
 
 /// Opens a consumer on the frame's channel.
@@ -250,9 +283,13 @@ pub enum Request {
         target: TargetId,
         /// What Ok means: 0 = synced. Others are refused today.
         durability: u8,
+        /// Store it only if its first message gets this offset.
+        expects: Option<u64>,
         /// The batch, verbatim.
         batch: Bytes,
     },
+    /// Publishes and settles, all or none of them. The request id is a publish number.
+    Atomic(Atomic),
     /// Opens a consumer on the frame's channel (1..).
     Consume(Consume),
     /// More credit for the frame's channel. Never answered.

@@ -242,8 +242,9 @@ pub enum Response {
     },
     /// Publishes that are now durable. Cumulative ranges, in publish order per target.
     Confirms(Vec<Confirmed>),
-    /// To a publish whose records did not all meet one fate, under its number. Record by record, in the
-    /// order of the publish; more of these follow until all records are told.
+    /// To a publish whose records did not all meet one fate, and to an atomic group, under its number.
+    /// Record by record, in the order of the publish or of the group's parts; more of these follow until
+    /// all records are told.
     Receipts(Vec<Outcomes>),
     /// To consume: the channel is open.
     Consuming {

@@ -337,6 +337,23 @@ pub(crate) const SEEDS: &[Seed] = &[
         tests: &[HISTORIES, SIMULATION],
     },
     Seed {
+        name: "half-a-group",
+        promise: "P2",
+        bug: "keeps the offsets that parts of a refused atomic group have taken",
+        tests: &[
+            "broker::shard::tests::atomic::whichever_part_is_refused_nothing_is_done_and_the_part_is_named",
+            HISTORIES,
+        ],
+    },
+    Seed {
+        name: "split-group",
+        promise: "P2",
+        bug: "lets the settles of an atomic group go on in the next block",
+        tests: &[
+            "broker::engine::open::tests::an_atomic_group_and_all_before_it_go_into_one_block",
+        ],
+    },
+    Seed {
         name: "ids-not-persisted",
         promise: "P27",
         bug: "forgets in a checkpoint what was stored under which id",

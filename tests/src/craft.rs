@@ -161,7 +161,8 @@ mod tests {
         let batch = raw::batch("orders", &bodies);
         let by_hand = BatchDraft::new("orders", &bodies.map(|body| record(0, body))).bytes();
         assert_eq!(by_hand, batch);
-        let request = Request::Publish { target: 5, durability: 0, batch: batch.clone() };
+        let request =
+            Request::Publish { target: 5, durability: 0, expects: None, batch: batch.clone() };
         let mut draft = FrameDraft::new(11, &[5, 0, 0, 0, 0, 0, 0, 0]);
         draft.payload = batch.to_vec();
         assert_eq!(draft.bytes(), raw::encode(0, 77, &request));

@@ -332,11 +332,26 @@ impl Raw {
 
     /// Sends a publish under the next publish number, which it gives.
     pub fn publish(&mut self, target: u32, batch: Bytes) -> u64 {
+        self.publish_as(&Request::Publish { target, durability: 0, expects: None, batch })
+    }
+
+    /// Sends any request that takes a publish number, which it gives.
+    pub fn publish_as(&mut self, request: &Request) -> u64 {
         self.publishes += 1;
-        let request = Request::Publish { target, durability: 0, batch };
-        let frame = encode(0, self.publishes, &request);
+        let frame = encode(0, self.publishes, request);
         self.send(&frame);
         self.publishes
+    }
+
+    /// Opens a producer session.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn open_producer(&mut self, session: [u8; 16]) -> u32 {
+        match self.ask(0, &Request::OpenProducer { session }) {
+            Response::ProducerOpened { producer, .. } => producer,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The outcome of a publish: the offset of its first message, or the refusal.

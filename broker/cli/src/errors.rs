@@ -158,7 +158,7 @@ impl From<io::Error> for Failure {
 fn exit_of(kind: ErrorKind) -> Exit {
     match kind {
         ErrorKind::NotFound | ErrorKind::NoResponder => Exit::NotFound,
-        ErrorKind::Conflict | ErrorKind::IdConflict => Exit::Conflict,
+        ErrorKind::Conflict | ErrorKind::IdConflict | ErrorKind::OffsetMismatch => Exit::Conflict,
         ErrorKind::Invalid => Exit::Usage,
         ErrorKind::Busy | ErrorKind::NoSpace => Exit::Busy,
         ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::Closed => Exit::Unreachable,

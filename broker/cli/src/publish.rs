@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// Publishes messages, and returns when they are on the broker's disk.
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  posthaste pub orders '{\"id\":7}' --key c42 --header kind=new\n  posthaste pub orders @job.json --in 10m\n  posthaste pub orders @order.json --id order-7\n  posthaste pub orders @lines.txt --lines\n  seq 1000 | posthaste pub orders --lines", help_template = crate::args::TEMPLATE)]
+#[command(before_help = "Examples:\n  posthaste pub orders '{\"id\":7}' --key c42 --header kind=new\n  posthaste pub orders @job.json --in 10m\n  posthaste pub orders @order.json --id order-7\n  posthaste pub account-7 paid --if-last 41\n  posthaste pub orders @lines.txt --lines\n  seq 1000 | posthaste pub orders --lines", help_template = crate::args::TEMPLATE)]
 pub(crate) struct Publish {
     /// Queue or topic.
     dest: String,
@@ -33,12 +33,30 @@ pub(crate) struct Publish {
     /// The message's own id: where the queue or topic has an id window, it is stored once under it.
     #[arg(long, value_name = "ID", conflicts_with_all = ["lines", "count"])]
     id: Option<String>,
+    /// Store it only if the message at this position is the last one; `none`: if nothing was ever published.
+    #[arg(long, value_name = "POSITION|none", conflicts_with_all = ["lines", "count"])]
+    if_last: Option<Last>,
     /// Publish the message so many times.
     #[arg(short, long, value_name = "N", value_parser = values::nonzero_count, default_value = "1")]
     count: u64,
     /// Deliver not before this long from now.
     #[arg(long = "in", value_name = "DURATION", value_parser = values::duration)]
     delay: Option<Duration>,
+}
+
+/// The value of `--if-last`.
+#[derive(Clone, Copy, Debug)]
+enum Last {
+    None,
+    Position(u64),
+}
+
+impl std::str::FromStr for Last {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self::None) } else { text.parse().map(Self::Position) }
+    }
 }
 
 /// LIMIT: a message read from a file or the standard input; brokers accept much less.
@@ -155,7 +173,12 @@ async fn one(
     properties: Properties,
 ) -> Outcome {
     let queue = client.queue(&args.dest);
-    let receipt = queue.publish(body).properties(properties).await;
+    let publish = queue.publish(body).properties(properties);
+    let receipt = match args.if_last {
+        None => publish.await,
+        Some(Last::None) => publish.if_empty().await,
+        Some(Last::Position(position)) => publish.if_last(position).await,
+    };
     let receipt = receipt.map_err(|error| refused(error, &args.dest, true))?;
     let object = json!({
         "what": "stored",

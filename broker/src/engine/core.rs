@@ -8,6 +8,7 @@ use super::input::{ConnectionId, Input, Item};
 use super::metrics::Counters;
 use super::open::{After, OpenBlock, Waiting};
 use super::outbox::Outbox;
+use super::publish::Published;
 use super::reads::ReadJob;
 use super::services::Services;
 use crate::shard::Shard;
@@ -153,8 +154,13 @@ impl Core {
                 self.check_space(now);
                 for item in items {
                     match item {
-                        Item::Publish { number, target, header, batch } => {
-                            self.publish(connection, number, target, header, batch, now);
+                        Item::Publish { number, target, expects, header, batch } => {
+                            let published =
+                                Published { connection, number, target, expects, header, batch };
+                            self.publish(published, now);
+                        }
+                        Item::Atomic { number, group } => {
+                            self.publish_atomic(connection, number, *group, now);
                         }
                         Item::Request { channel, corr, request } => {
                             self.request(connection, channel, corr, *request, now);

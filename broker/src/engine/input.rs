@@ -3,7 +3,7 @@
 use super::outbox::Outbox;
 use bytes::Bytes;
 use posthaste_protocol::batch::BatchHeader;
-use posthaste_protocol::request::TargetId;
+use posthaste_protocol::request::{AtomicSettle, TargetId};
 use posthaste_protocol::{Request, Response};
 use posthaste_storage::{Run, StorageError};
 use tokio::sync::OwnedSemaphorePermit;
@@ -15,9 +15,35 @@ pub(crate) type ConnectionId = u64;
 #[derive(Debug)]
 pub(crate) enum Item {
     /// A batch whose frame, checksum and records have been checked.
-    Publish { number: u64, target: TargetId, header: BatchHeader, batch: Bytes },
+    Publish {
+        number: u64,
+        target: TargetId,
+        expects: Option<u64>,
+        header: BatchHeader,
+        batch: Bytes,
+    },
+    /// An atomic group whose batches have been checked in the same way.
+    Atomic { number: u64, group: Box<AtomicGroup> },
     /// Anything else.
     Request { channel: u16, corr: u64, request: Box<Request> },
+}
+
+/// An atomic group as the connection task hands it over.
+#[derive(Debug)]
+pub(crate) struct AtomicGroup {
+    pub(crate) producer: u32,
+    pub(crate) sequence: u64,
+    pub(crate) parts: Vec<GroupPart>,
+    pub(crate) settles: Vec<AtomicSettle>,
+}
+
+/// A batch of an atomic group.
+#[derive(Debug)]
+pub(crate) struct GroupPart {
+    pub(crate) target: TargetId,
+    pub(crate) expects: Option<u64>,
+    pub(crate) header: BatchHeader,
+    pub(crate) batch: Bytes,
 }
 
 /// Events for the engine.

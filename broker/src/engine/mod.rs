@@ -8,6 +8,7 @@
 //! `afters` until [`Core::on_committed`].
 
 pub(crate) mod apply;
+mod atomic;
 pub(crate) mod backstage;
 pub(crate) mod clock;
 mod consumers;

@@ -2,11 +2,12 @@
 //!
 //! Runs keep arrival order inside a stream, so offsets given at admission are the offsets in the
 //! log. Commands follow the runs, in the order they were admitted. Commands that are too many for
-//! one block go on in the next; what was promised for them waits for the last.
+//! one block go on in the next; what was promised for them waits for the last. Those of an atomic
+//! group, and all before them, never do: a block is there whole or not at all, and so is the group.
 
 use super::input::ConnectionId;
 use crate::shard::command::Command;
-use crate::shard::effects::{GroupId, StreamId};
+use crate::shard::effects::{AtomicOffer, GroupId, StreamId};
 use bytes::Bytes;
 use posthaste_protocol::mutant;
 use posthaste_protocol::response::Outcomes;
@@ -49,6 +50,12 @@ pub(super) enum After {
         connection: ConnectionId,
         number: u64,
         outcomes: Vec<Outcomes>,
+    },
+    /// An atomic group that was stored before: where its messages are is known once they are committed.
+    AtomicAgain {
+        connection: ConnectionId,
+        number: u64,
+        group: Box<AtomicOffer>,
     },
     /// The group exists now: the consumer may be attached.
     Attach {
@@ -102,6 +109,8 @@ pub(super) struct Waiting {
 pub(super) struct OpenBlock {
     runs: Vec<OpenRun>,
     commands: VecDeque<Encoded>,
+    /// Commands from the front that must go into the next block, because of an atomic group.
+    whole: usize,
     bytes: usize,
     pub(super) waiting: Waiting,
 }
@@ -134,6 +143,16 @@ impl OpenBlock {
         self.commands.push_back(encoded);
     }
 
+    /// Whether commands wait for more than the next block; an atomic group cannot be put behind them.
+    pub(super) fn is_behind(&self) -> bool {
+        self.commands.iter().map(Encoded::bytes).sum::<usize>() > COMMANDS_BYTES_MAX
+    }
+
+    /// Everything so far goes into one block.
+    pub(super) fn keep_whole(&mut self) {
+        self.whole = self.commands.len();
+    }
+
     pub(super) fn hold(&mut self, budget: OwnedSemaphorePermit) {
         self.waiting.budgets.push(budget);
     }
@@ -154,10 +173,13 @@ impl OpenBlock {
         }
         self.runs.clear();
         let mut left = COMMANDS_BYTES_MAX;
-        while left > 0
+        let mut whole = if mutant("split-group") { 0 } else { self.whole };
+        self.whole = 0;
+        while (left > 0 || whole > 0)
             && let Some(command) = self.commands.pop_front()
         {
             left = left.saturating_sub(command.bytes());
+            whole = whole.saturating_sub(1);
             body.command(command.kind, &command.payload);
         }
         self.bytes = self.commands.iter().map(Encoded::bytes).sum();
@@ -182,6 +204,24 @@ mod tests {
             cause: Cause::Consumer,
             ranges: vec![Range { first: offset, end: offset + 1 }],
         })
+    }
+
+    #[test]
+    fn an_atomic_group_and_all_before_it_go_into_one_block() {
+        let mut open = OpenBlock::default();
+        let before = 900;
+        (0..before).for_each(|offset| open.command(&dead(offset)));
+        assert!(!open.is_behind());
+        open.append(1, 0, 1, Bytes::from_static(b"a batch"));
+        (0..200).for_each(|offset| open.command(&dead(offset)));
+        open.keep_whole();
+        (0..100).for_each(|offset| open.command(&dead(offset)));
+        assert!(open.is_behind(), "no further group until this is written");
+        let (body, _) = open.seal();
+        assert!(u64::from(body.entries()) > before + 200, "{} entries", body.entries());
+        assert!(open.has_entries(), "what came behind the group may go on in the next");
+        let (body, _) = open.seal();
+        assert_eq!(body.entries(), 100, "what came behind");
     }
 
     #[test]

@@ -18,6 +18,10 @@ impl Core {
                 After::Receipts { connection, number, outcomes } => {
                     self.say_receipts(connection, number, &outcomes);
                 }
+                After::AtomicAgain { connection, number, group } => {
+                    let outcomes = self.shard.atomic_again(&group, now.wall_ms);
+                    self.say_receipts(connection, number, &outcomes);
+                }
                 After::Attach { connection, channel, corr, request } => {
                     if let Request::Consume(consume) = *request {
                         self.attach(connection, channel, corr, &consume);
@@ -42,7 +46,8 @@ impl Core {
                 | After::Attach { connection, channel, corr, .. } => {
                     self.say(*connection, *channel, *corr, &refused);
                 }
-                After::Receipts { connection, number, .. } => {
+                After::Receipts { connection, number, .. }
+                | After::AtomicAgain { connection, number, .. } => {
                     self.say(*connection, 0, *number, &refused);
                 }
                 After::Finish { .. } | After::Unpark { .. } => {}

@@ -4,7 +4,7 @@ use super::Now;
 use super::core::Core;
 use super::input::ConnectionId;
 use super::open::{After, Promise};
-use crate::shard::effects::{Admit, AdmitIds, Effect, Identified, Offer, Refusal, StreamId};
+use crate::shard::effects::{Admit, Effect, Identified, Offer, Refusal, StreamId, Taken};
 use bytes::Bytes;
 use posthaste_protocol::batch::{BatchHeader, pick_records};
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
@@ -21,38 +21,32 @@ const DELAYS_PER_BATCH_MAX: u64 = 262_144;
 pub(super) const RETRY_AFTER_MS: u32 = 500;
 
 /// A publish on its way to admission.
-struct Published {
-    connection: ConnectionId,
-    number: u64,
-    target: StreamId,
-    header: BatchHeader,
-    batch: Bytes,
+pub(super) struct Published {
+    pub(super) connection: ConnectionId,
+    pub(super) number: u64,
+    pub(super) target: StreamId,
+    pub(super) expects: Option<u64>,
+    pub(super) header: BatchHeader,
+    pub(super) batch: Bytes,
 }
 
-fn offer(stream: StreamId, header: &BatchHeader) -> Offer {
+pub(super) fn offer(stream: StreamId, expects: Option<u64>, header: &BatchHeader) -> Offer {
     let BatchHeader { producer, sequence, count, .. } = *header;
-    Offer { stream, producer, sequence, records: count }
+    Offer { stream, producer, sequence, records: count, expects }
 }
 
 impl Core {
-    pub(super) fn publish(
-        &mut self,
-        connection: ConnectionId,
-        number: u64,
-        target: StreamId,
-        header: BatchHeader,
-        batch: Bytes,
-        now: Now,
-    ) {
+    pub(super) fn publish(&mut self, published: Published, now: Now) {
+        let Published { connection, number, target, expects, header, .. } = published;
         let checked = self.check_publish(connection, header.producer);
         if let Err(refusal) = checked.and_then(|()| self.check_delays(target, &header)) {
             return self.refuse_publish(connection, number, refusal);
         }
-        if let Some(ids) = self.shard.identify(target, &batch).filter(|ids| !ids.is_empty()) {
-            let published = Published { connection, number, target, header, batch };
+        let ids = self.shard.identify(target, &published.batch);
+        if let Some(ids) = ids.filter(|ids| !ids.is_empty()) {
             return self.publish_with_ids(published, &ids, now);
         }
-        let admitted = self.shard.admit_publish(&offer(target, &header));
+        let admitted = self.shard.admit_publish(&offer(target, expects, &header));
         let mut promise = Promise {
             connection,
             number,
@@ -64,7 +58,7 @@ impl Core {
         match admitted {
             Admit::Ok { base_offset } => {
                 promise.base_offset = base_offset;
-                self.open.append(target, base_offset, header.count, batch);
+                self.open.append(target, base_offset, header.count, published.batch);
             }
             Admit::Duplicate { stream, base_offset } => {
                 promise.target = stream;
@@ -84,28 +78,17 @@ impl Core {
 
     /// The same where ids are remembered: each record may meet another fate.
     fn publish_with_ids(&mut self, published: Published, ids: &[Identified], now: Now) {
-        let Published { connection, number, target, header, batch } = published;
-        let admitted = self.shard.admit_with_ids(&offer(target, &header), ids, now.wall_ms);
-        let (outcomes, base_offset, stored) = match admitted {
-            AdmitIds::Ok { outcomes, base_offset, stored } => (outcomes, base_offset, stored),
-            AdmitIds::Refused(refusal) => {
-                return self.refuse_publish(connection, number, refusal);
-            }
+        let Published { connection, number, target, expects, header, batch } = published;
+        let offer = offer(target, expects, &header);
+        let taken = match self.shard.admit_with_ids(&offer, ids, now.wall_ms) {
+            Ok(taken) => taken,
+            Err(refusal) => return self.refuse_publish(connection, number, refusal),
         };
-        if stored > 0 {
-            match self.picked(target, header.count, batch, &outcomes) {
-                Ok(batch) => self.open.append(target, base_offset, stored, batch),
-                // Cannot be: it was checked. Its offsets are then missing, which is told as a loss.
-                Err(refusal) => return self.refuse_publish(connection, number, refusal),
-            }
+        match self.picked(&offer, batch, &taken) {
+            Ok(batch) => self.append_taken(&offer, batch, &taken),
+            Err(refusal) => return self.refuse_publish(connection, number, refusal),
         }
-        for outcome in &outcomes {
-            match outcome.fate {
-                Fate::Stored => {}
-                Fate::Duplicate => self.counters.duplicates += u64::from(outcome.count),
-                Fate::Conflict => self.counters.id_conflicts += u64::from(outcome.count),
-            }
-        }
+        let outcomes = taken.outcomes;
         match outcomes[..] {
             [one] if one.fate != Fate::Conflict => self.open.waiting.promises.push(Promise {
                 connection,
@@ -119,25 +102,40 @@ impl Core {
         }
     }
 
+    /// Appends the records of a batch that are to be stored.
+    pub(super) fn append_taken(&mut self, offer: &Offer, batch: Bytes, taken: &Taken) {
+        for outcome in &taken.outcomes {
+            match outcome.fate {
+                Fate::Stored => {}
+                Fate::Duplicate => self.counters.duplicates += u64::from(outcome.count),
+                Fate::Conflict => self.counters.id_conflicts += u64::from(outcome.count),
+            }
+        }
+        if taken.stored > 0 {
+            self.open.append(offer.stream, taken.base_offset, taken.stored, batch);
+        }
+    }
+
     /// The records of a batch that are to be stored.
-    fn picked(
+    ///
+    /// *Errors* cannot be, as it was checked. Its offsets are then missing, which is told as a loss.
+    pub(super) fn picked(
         &self,
-        target: StreamId,
-        count: u32,
+        offer: &Offer,
         batch: Bytes,
-        outcomes: &[Outcomes],
+        taken: &Taken,
     ) -> Result<Bytes, Refusal> {
+        if taken.stored == offer.records || taken.stored == 0 {
+            return Ok(batch);
+        }
         let (mut ranges, mut from) = (Vec::new(), 0);
-        for outcome in outcomes {
+        for outcome in &taken.outcomes {
             if outcome.fate == Fate::Stored {
                 ranges.push((from, outcome.count));
             }
             from += outcome.count;
         }
-        if ranges == [(0, count)] {
-            return Ok(batch);
-        }
-        let seed = self.directory.seed(target).ok_or("its destination has no name");
+        let seed = self.directory.seed(offer.stream).ok_or("its destination has no name");
         let picked = seed.and_then(|seed| {
             pick_records(&batch, seed, &ranges).map_err(|_damaged| "it cannot be cut")
         });
@@ -154,17 +152,34 @@ impl Core {
         for outcome in outcomes.iter().filter(|outcome| outcome.fate != Fate::Conflict) {
             self.counters.confirmed += u64::from(outcome.count);
         }
-        for outcomes in outcomes.chunks(OUTCOMES_PER_FRAME) {
-            self.say(connection, 0, number, &Response::Receipts(outcomes.to_vec()));
+        let (mut rest, mut is_first) = (outcomes, true);
+        // An atomic group may have no records; it is told so.
+        while !rest.is_empty() || is_first {
+            let (now, later) = rest.split_at(rest.len().min(OUTCOMES_PER_FRAME));
+            self.say(connection, 0, number, &Response::Receipts(now.to_vec()));
+            (rest, is_first) = (later, false);
         }
     }
 
-    fn check_publish(&self, connection: ConnectionId, producer: u32) -> Result<(), Refusal> {
+    pub(super) fn check_publish(
+        &self,
+        connection: ConnectionId,
+        producer: u32,
+    ) -> Result<(), Refusal> {
         if !self.has_space {
             let message =
                 "the disk is nearly full: publishes are refused, consuming and deleting work";
             return Err(Refusal::new(ErrorCode::NoSpace, message));
         }
+        self.check_owner(connection, producer)
+    }
+
+    /// Whether the connection may publish under this producer.
+    pub(super) fn check_owner(
+        &self,
+        connection: ConnectionId,
+        producer: u32,
+    ) -> Result<(), Refusal> {
         let owns = producer == 0
             || self.connections.get(&connection).is_some_and(|c| c.producer == Some(producer));
         if owns {
@@ -176,7 +191,11 @@ impl Core {
     }
 
     /// Each delayed message is remembered by each group.
-    fn check_delays(&self, target: StreamId, header: &BatchHeader) -> Result<(), Refusal> {
+    pub(super) fn check_delays(
+        &self,
+        target: StreamId,
+        header: &BatchHeader,
+    ) -> Result<(), Refusal> {
         let groups = if header.is_delayed() { self.shard.group_count(target) } else { 0 };
         if u64::from(header.count).saturating_mul(groups as u64) <= DELAYS_PER_BATCH_MAX {
             return Ok(());
@@ -186,8 +205,18 @@ impl Core {
         Err(Refusal::new(ErrorCode::InvalidArgument, message))
     }
 
-    fn refuse_publish(&mut self, connection: ConnectionId, number: u64, refusal: Refusal) {
+    pub(super) fn refuse_publish(
+        &mut self,
+        connection: ConnectionId,
+        number: u64,
+        refusal: Refusal,
+    ) {
         self.counters.refused += 1;
+        if refusal.code == ErrorCode::OffsetMismatch {
+            // It tells of messages that may be appended and not stored yet.
+            let response = Response::Error(reply_of(refusal));
+            return self.say_after(connection, 0, number, response);
+        }
         let response = Response::Error(reply_of(refusal));
         self.say(connection, 0, number, &response);
     }

@@ -123,7 +123,11 @@ impl Core {
             | Request::Settle { .. }
             | Request::Extend { .. }
             | Request::Cancel => self.consumer_request(asked, request, now),
-            Request::Hello(_) | Request::Auth { .. } | Request::Publish { .. } | Request::Close => {
+            Request::Hello(_)
+            | Request::Auth { .. }
+            | Request::Publish { .. }
+            | Request::Atomic(_)
+            | Request::Close => {
                 let message = "the connection should have answered this";
                 Err(Refusal::new(ErrorCode::Internal, message))
             }

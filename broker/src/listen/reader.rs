@@ -8,13 +8,13 @@ use super::handshake::Greeted;
 use super::service;
 use super::writer::WriteEnd;
 use super::{Door, Ended};
-use crate::engine::input::{ConnectionId, Input, Item};
+use crate::engine::input::{AtomicGroup, ConnectionId, GroupPart, Input, Item};
 use crate::engine::outbox::Outbox;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use posthaste_protocol::batch::{RecordLimits, Seed, check_records, verify_batch};
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::frame::CutOf;
-use posthaste_protocol::request::TargetId;
+use posthaste_protocol::request::{Atomic, AtomicPart, TargetId};
 use posthaste_protocol::service::ServiceCall;
 use posthaste_protocol::{DecodeError, Request, Response};
 use std::collections::HashMap;
@@ -217,9 +217,25 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         request: Result<Request, DecodeError>,
     ) -> Result<(), Ended> {
         match request {
-            Ok(Request::Publish { target, durability, batch }) => {
-                self.take_publish(corr, target, durability, batch);
+            Ok(Request::Publish { target, durability, expects, batch }) => {
+                match self.check(target, durability, &batch) {
+                    Ok(header) => {
+                        self.chunk_bytes += batch.len();
+                        let number = corr;
+                        self.items.push(Item::Publish { number, target, expects, header, batch });
+                    }
+                    Err(reply) => self.refuse(0, corr, reply),
+                }
             }
+            Ok(Request::Atomic(atomic)) => match self.check_atomic(&atomic) {
+                Ok(parts) => {
+                    self.chunk_bytes += atomic.batches.len();
+                    let Atomic { producer, sequence, settles, .. } = atomic;
+                    let group = Box::new(AtomicGroup { producer, sequence, parts, settles });
+                    self.items.push(Item::Atomic { number: corr, group });
+                }
+                Err(reply) => self.refuse(0, corr, reply),
+            },
             Ok(Request::Service(call)) => self.take_service(channel, corr, call),
             Ok(Request::Close) => self.has_closed = true,
             Ok(Request::Hello(_)) => {
@@ -243,14 +259,29 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         Ok(())
     }
 
-    fn take_publish(&mut self, number: u64, target: TargetId, durability: u8, batch: Bytes) {
-        match self.check(target, durability, &batch) {
-            Ok(header) => {
-                self.chunk_bytes += batch.len();
-                self.items.push(Item::Publish { number, target, header, batch });
-            }
-            Err(reply) => self.refuse(0, number, reply),
+    /// The batches of an atomic group, each of the group's producer and number.
+    fn check_atomic(&mut self, atomic: &Atomic) -> Result<Vec<GroupPart>, ErrorReply> {
+        if atomic.producer == 0 || atomic.parts.is_empty() && atomic.settles.is_empty() {
+            let message = "an atomic group has a producer session, and something to do";
+            return Err(DecodeError::new(ErrorCode::InvalidArgument, 0, message).to_reply());
         }
+        let batches = atomic.split().map_err(DecodeError::to_reply)?;
+        let mut parts = Vec::with_capacity(batches.len());
+        for ((number, part), batch) in (1..).zip(&atomic.parts).zip(batches) {
+            let AtomicPart { target, expects } = *part;
+            let named = |reply: ErrorReply| {
+                let message = format!("publish {number} of the group: {}", reply.message);
+                ErrorReply { message, ..reply }
+            };
+            let header = self.check(target, 0, &batch).map_err(named)?;
+            if (header.producer, header.sequence) != (atomic.producer, atomic.sequence) {
+                let message = "its batch is not of the group's producer and number";
+                let error = DecodeError::new(ErrorCode::InvalidArgument, 16, message);
+                return Err(named(error.to_reply()));
+            }
+            parts.push(GroupPart { target, expects, header, batch });
+        }
+        Ok(parts)
     }
 
     fn take_service(&mut self, channel: u16, corr: u64, mut call: ServiceCall) {

@@ -72,7 +72,7 @@ fn frame(corr: u64, request: &Request) -> BytesMut {
 /// A publish to nowhere, of so many bytes.
 fn large(bytes: usize) -> BytesMut {
     let batch = Bytes::from(vec![0; bytes]);
-    frame(1, &Request::Publish { target: 99, durability: 0, batch })
+    frame(1, &Request::Publish { target: 99, durability: 0, expects: None, batch })
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! ORDER: every command and batch admitted here has to be appended, and in this order per stream,
 //! group and name; the next admission counts on it. Applying then never meets a surprise.
 
+mod atomic;
 mod ids;
 mod names;
 mod work;
@@ -23,7 +24,7 @@ type Stored = Option<(StreamId, u64)>;
 impl Shard {
     /// May this batch be appended? Its offsets are taken from now on.
     pub fn admit_publish(&mut self, offer: &Offer) -> Admit {
-        let Offer { stream, producer, sequence, records } = *offer;
+        let Offer { stream, producer, sequence, records, expects } = *offer;
         let Some(target) = self.streams.get(&stream).filter(|stream| !stream.is_leaving) else {
             return refused(ErrorCode::NotFound, GONE);
         };
@@ -44,6 +45,9 @@ impl Shard {
         let Some(end) = base_offset.checked_add(u64::from(records)).filter(|_| records > 0) else {
             return refused(ErrorCode::InvalidArgument, "a batch has at least one record");
         };
+        if let Err(refusal) = check_expected(target, expects) {
+            return Admit::Refused(refusal);
+        }
         let room = self.check_room(target, end);
         if mutant("quota-after-allocation")
             && let Some(target) = self.streams.get_mut(&stream)
@@ -113,6 +117,20 @@ impl Shard {
         let what = format!("queue {} holds its limit of {limit} messages", stream.name);
         Err(Refusal::new(ErrorCode::QueueFull, what))
     }
+}
+
+/// Whether a stream ends where a publish expects it to, with all that is appended.
+fn check_expected(stream: &Stream, expects: Option<u64>) -> Result<(), Refusal> {
+    let Some(expected) = expects.filter(|expected| *expected != stream.appended) else {
+        return Ok(());
+    };
+    let last = |next: u64| match next.checked_sub(1) {
+        Some(last) => format!("position {last}"),
+        None => "nothing".to_owned(),
+    };
+    let (name, is, was) = (&stream.name, last(stream.appended), last(expected));
+    let what = format!("the last of {name} is {is}, and {was} was expected");
+    Err(Refusal::new(ErrorCode::OffsetMismatch, what))
 }
 
 fn refused(code: ErrorCode, message: &str) -> Admit {

@@ -47,6 +47,9 @@ impl Shard {
                 self.apply_dead_replay(*group, *offset, effects);
             }
             Command::DeadDrop { group, offset } => self.apply_dead_drop(*group, *offset, effects),
+            Command::Atomic { producer, sequence } => {
+                self.producers.accept_group(*producer, *sequence, now_ms);
+            }
             Command::IdKey { key } => drop(self.message_ids.key.get_or_insert(*key)),
         }
     }

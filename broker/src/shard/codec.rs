@@ -49,6 +49,10 @@ impl Command {
                 out.put_option(*offset);
             }
             Command::IdKey { key } => out.put(key),
+            Command::Atomic { producer, sequence } => {
+                out.put_varint(u64::from(*producer));
+                out.put_varint(*sequence);
+            }
         }
     }
 
@@ -93,6 +97,7 @@ fn decode(kind: u8, input: &mut Input<'_>) -> Result<Option<Command>, Malformed>
         11 => Command::DeadReplay { group: group(input)?, offset: input.option(Input::varint)? },
         12 => Command::DeadDrop { group: group(input)?, offset: input.option(Input::varint)? },
         13 => Command::IdKey { key: input.array()? },
+        14 => Command::Atomic { producer: input.varint32()?, sequence: input.varint()? },
         _ => return Ok(None),
     }))
 }
@@ -244,6 +249,7 @@ mod tests {
             (Command::DeadReplay { group: GroupId(3), offset: None }, "03 00"),
             (Command::DeadDrop { group: GroupId(3), offset: Some(5) }, "03 0105"),
             (Command::IdKey { key: *b"0123456789abcdef" }, "30313233343536373839616263646566"),
+            (Command::Atomic { producer: 7, sequence: 300 }, "07 ac02"),
         ]
     }
 
@@ -266,7 +272,7 @@ mod tests {
     fn each_kind_has_a_golden_command() {
         let mut kinds: Vec<u8> = golden().iter().map(|(command, _)| command.kind()).collect();
         kinds.dedup();
-        assert_eq!(kinds, (1..=13).collect::<Vec<u8>>());
+        assert_eq!(kinds, (1..=14).collect::<Vec<u8>>());
     }
 
     #[test]
@@ -283,7 +289,7 @@ mod tests {
 
     #[test]
     fn unknown_kinds_are_refused_by_name() {
-        for kind in [0, 14, 255] {
+        for kind in [0, 15, 255] {
             assert_eq!(Command::decode(kind, &[]), Err(CommandError::UnknownKind { kind }));
         }
     }

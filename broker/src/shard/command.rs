@@ -103,6 +103,13 @@ pub enum Command {
         /// Nobody can foresee it.
         key: [u8; 16],
     },
+    /// An atomic group that has no batch is stored, with the settles behind this.
+    Atomic {
+        /// Its producer.
+        producer: u32,
+        /// The producer's number of it.
+        sequence: u64,
+    },
 }
 
 /// How deliveries of one group ended.
@@ -209,6 +216,7 @@ impl Command {
             Command::DeadReplay { .. } => 11,
             Command::DeadDrop { .. } => 12,
             Command::IdKey { .. } => 13,
+            Command::Atomic { .. } => 14,
         }
     }
 }

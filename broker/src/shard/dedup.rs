@@ -97,15 +97,22 @@ impl Producer {
         place().map_or(Known::TooOld, |place| Known::Stored(Some(place)))
     }
 
-    fn accept(&mut self, receipt: Receipt) {
-        let Some(end) = receipt.sequence.checked_add(1) else { return };
-        self.pending.remove(receipt.sequence);
-        self.accepted.insert(Range { first: receipt.sequence, end });
+    fn accept_sequence(&mut self, sequence: u64) {
+        let Some(end) = sequence.checked_add(1) else { return };
+        self.pending.remove(sequence);
+        self.accepted.insert(Range { first: sequence, end });
         if self.accepted.ranges() > Self::RANGES_MAX
             && let Some(lowest) = self.accepted.pop_first()
         {
             self.horizon = self.horizon.max(lowest.end);
         }
+    }
+
+    fn accept(&mut self, receipt: Receipt) {
+        if receipt.sequence == u64::MAX {
+            return;
+        }
+        self.accept_sequence(receipt.sequence);
         match self.receipts.back_mut() {
             Some(last) if last.is_followed_by(&receipt) => last.batches += 1,
             _ => self.receipts.push_back(receipt),
@@ -131,6 +138,23 @@ impl Producers {
     /// What is known of a sequence, the appended ones included.
     pub(crate) fn known(&self, producer: u32, sequence: u64) -> Known {
         self.by_id.get(&producer).map_or(Known::NoProducer, |p| p.known(sequence))
+    }
+
+    /// Where the batch of an atomic group for one stream is, if still known.
+    pub(crate) fn place_in(&self, id: u32, sequence: u64, stream: StreamId) -> Option<u64> {
+        let mut receipts = self.by_id.get(&id)?.receipts.iter().rev();
+        receipts.find_map(|receipt| {
+            let place = receipt.place_of(sequence).filter(|(of, _)| *of == stream);
+            place.map(|(_, base_offset)| base_offset)
+        })
+    }
+
+    /// An atomic group without a batch is committed.
+    pub(crate) fn accept_group(&mut self, id: u32, sequence: u64, now_ms: u64) {
+        self.note_use(id, now_ms);
+        if let Some(producer) = self.by_id.get_mut(&id) {
+            producer.accept_sequence(sequence);
+        }
     }
 
     /// Remembers where an appended batch will be.
@@ -164,17 +188,22 @@ impl Producers {
 
     /// A batch is committed. Producers that were evicted meanwhile are not known any more.
     pub(crate) fn accept(&mut self, id: u32, receipt: Receipt, now_ms: u64) {
+        self.note_use(id, now_ms);
         let Some(producer) = self.by_id.get_mut(&id) else { return };
-        if now_ms > producer.used_ms {
-            self.by_use.remove(&(producer.used_ms, id));
-            self.by_use.insert((now_ms, id));
-            producer.used_ms = now_ms;
-        }
         let before = producer.receipts.len();
         producer.accept(receipt);
         self.receipts = self.receipts + producer.receipts.len() - before;
         if self.receipts > Self::RECEIPTS_MAX {
             self.shed_receipts();
+        }
+    }
+
+    fn note_use(&mut self, id: u32, now_ms: u64) {
+        let Some(producer) = self.by_id.get_mut(&id) else { return };
+        if now_ms > producer.used_ms {
+            self.by_use.remove(&(producer.used_ms, id));
+            self.by_use.insert((now_ms, id));
+            producer.used_ms = now_ms;
         }
     }
 

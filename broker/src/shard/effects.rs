@@ -5,7 +5,7 @@
 use super::command::Command;
 pub use super::message_ids::Identified;
 use posthaste_protocol::error::ErrorCode;
-use posthaste_protocol::request::{Held, Kind, TargetId};
+use posthaste_protocol::request::{Held, Kind, Settle, TargetId};
 use posthaste_protocol::response::{Declared, Outcomes};
 
 /// The dense number of a queue or topic; the wire's target id. From 1, never reused.
@@ -107,22 +107,48 @@ pub struct Offer {
     pub sequence: u64,
     /// Records in it.
     pub records: u32,
+    /// Only if its first record gets this offset.
+    pub expects: Option<u64>,
 }
 
-/// The answer to "may this publish, with ids, be appended?".
+/// An atomic group that asks for admission.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AtomicOffer {
+    /// Its producer.
+    pub producer: u32,
+    /// The producer's number of it.
+    pub sequence: u64,
+    /// Its batches, each for another stream, and their ids where these are remembered.
+    pub parts: Vec<(Offer, Option<Vec<Identified>>)>,
+    /// The deliveries that it ends, by consumer.
+    pub settles: Vec<(ConsumerId, Vec<Settle>)>,
+}
+
+/// The answer to "may this atomic group be appended?".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdmitIds {
-    /// Append the records that are [`Fate::Stored`](posthaste_protocol::response::Fate::Stored), if there are any. Their offsets are taken from now on.
+pub enum AdmitAtomic {
+    /// Append all of it in one block. Its offsets are taken from now on.
     Ok {
-        /// What becomes of the records, in order; those alike share an item.
-        outcomes: Vec<Outcomes>,
-        /// Offset of the first record to append.
-        base_offset: u64,
-        /// Records to append.
-        stored: u32,
+        /// What becomes of the parts, in order.
+        parts: Vec<Taken>,
+        /// To append, in this order.
+        commands: Vec<Command>,
     },
-    /// Do not append any.
+    /// It is stored, or appended and about to be: tell [`super::Shard::atomic_again`] behind that.
+    Duplicate,
+    /// Nothing of it is done.
     Refused(Refusal),
+}
+
+/// What becomes of the records of a publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Record by record, in order; those alike share an item.
+    pub outcomes: Vec<Outcomes>,
+    /// Offset of the first record to append.
+    pub base_offset: u64,
+    /// Records to append.
+    pub stored: u32,
 }
 
 /// The answer to "may this publish be appended?".

@@ -74,6 +74,13 @@ impl Shard {
         }
     }
 
+    /// Whether the deletion of a stream of this name is appended, perhaps before its declaration was committed.
+    pub(super) fn is_leaving(&self, name: &Name, stream: StreamId) -> bool {
+        let shadow = self.overlay.names.get(name);
+        let stays = |view: &Option<View>| view.as_ref().is_some_and(|view| view.stream == stream);
+        shadow.is_some_and(|shadow| !stays(&shadow.view))
+    }
+
     /// Names that may be about to exist, for the quota: never too few.
     pub(super) fn names_at_most(&self) -> usize {
         self.names.len() + self.overlay.names.len()

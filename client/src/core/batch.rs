@@ -82,6 +82,8 @@ pub(crate) fn conflict() -> Failed {
 pub(crate) struct Batch {
     pub(crate) lane: Arc<Lane>,
     pub(crate) deadline: Instant,
+    /// The offset that its first message must get.
+    pub(crate) expects: Option<u64>,
     state: Mutex<State>,
 }
 
@@ -93,8 +95,8 @@ enum State {
 }
 
 impl Batch {
-    pub(crate) fn new(lane: Arc<Lane>, deadline: Instant) -> Arc<Self> {
-        Arc::new(Self { lane, deadline, state: Mutex::new(State::Open(Vec::new())) })
+    pub(crate) fn new(lane: Arc<Lane>, deadline: Instant, expects: Option<u64>) -> Arc<Self> {
+        Arc::new(Self { lane, deadline, expects, state: Mutex::new(State::Open(Vec::new())) })
     }
 
     /// Tells everybody. Only the first outcome counts.

@@ -116,6 +116,7 @@ impl Driver {
             let fetched = lane.fetch(now);
             self.accept(lane, fetched);
         }
+        inbox.groups.drain(..).for_each(|group| self.publisher.accept_group(group));
         self.calls.queue(&mut inbox.calls);
         for subscription in inbox.subscriptions.drain(..) {
             self.consumers.send(&subscription, &mut self.out, &mut self.calls);

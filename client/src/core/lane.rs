@@ -95,8 +95,12 @@ impl Lane {
         Arc::new(Self { core, destination, limits, state, room: Notify::new() })
     }
 
-    /// Puts a message into the open batch.
-    pub(crate) fn push(self: &Arc<Self>, record: &Record<'_>) -> Result<Push, Failed> {
+    /// Puts a message into the open batch; one that must get a certain offset into a batch of its own.
+    pub(crate) fn push(
+        self: &Arc<Self>,
+        record: &Record<'_>,
+        expects: Option<u64>,
+    ) -> Result<Push, Failed> {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         // A message larger than the whole allowance passes when nothing else is in flight.
@@ -104,7 +108,7 @@ impl Lane {
         if bytes > self.limits.in_flight_bytes && state.in_flight_bytes > 0 {
             return Ok(Push::Full);
         }
-        let pushed = self.push_into(state, record)?;
+        let pushed = self.push_into(state, record, expects)?;
         if self.needs_announcing(state) {
             state.is_announced = true;
             drop(guard);
@@ -113,12 +117,19 @@ impl Lane {
         Ok(pushed)
     }
 
-    fn push_into(self: &Arc<Self>, state: &mut State, record: &Record<'_>) -> Result<Push, Failed> {
-        if state.open.as_ref().is_some_and(|open| self.is_full(open, record.value.len())) {
+    fn push_into(
+        self: &Arc<Self>,
+        state: &mut State,
+        record: &Record<'_>,
+        expects: Option<u64>,
+    ) -> Result<Push, Failed> {
+        let is_alone = expects.is_some();
+        let is_full = |open: &Filling| is_alone || self.is_full(open, record.value.len());
+        if state.open.as_ref().is_some_and(is_full) {
             state.close_open();
         }
         loop {
-            let open = state.open.get_or_insert_with(|| self.begin());
+            let open = state.open.get_or_insert_with(|| self.begin(expects));
             let before = open.builder.len_bytes();
             match open.builder.push(record) {
                 Ok(()) => {}
@@ -139,7 +150,8 @@ impl Lane {
             if index == 0 {
                 state.undecided.push_back(Arc::clone(&batch));
             }
-            let is_full = open.builder.count() as usize >= self.limits.batch_messages
+            let is_full = is_alone
+                || open.builder.count() as usize >= self.limits.batch_messages
                 || open.builder.len_bytes() >= self.limits.batch_bytes;
             if is_full {
                 state.close_open();
@@ -153,11 +165,11 @@ impl Lane {
         open.builder.len_bytes().saturating_add(value_bytes) > self.limits.batch_bytes
     }
 
-    fn begin(self: &Arc<Self>) -> Filling {
+    fn begin(self: &Arc<Self>, expects: Option<u64>) -> Filling {
         let since = Instant::now();
         let deadline = since + self.core.options().publish_timeout;
         let builder = self.core.spare_builder();
-        Filling { builder, batch: Batch::new(Arc::clone(self), deadline), since }
+        Filling { builder, batch: Batch::new(Arc::clone(self), deadline, expects), since }
     }
 
     fn needs_announcing(&self, state: &State) -> bool {

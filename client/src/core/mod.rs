@@ -33,20 +33,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use posthaste_protocol::names::Name;
+use posthaste_protocol::request::AtomicSettle;
 use posthaste_protocol::{BatchBuilder, RecordLimits, Request, Response};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
-
-use self::destination::Destination;
 
 use crate::builder::ClientBuilder;
 use crate::error::{Failed, Failure, Local};
 use crate::info::BrokerInfo;
 use crate::options::ConnState;
 
-pub(crate) use batch::{Batch, lock, too_late};
+pub(crate) use batch::{Batch, Stored, lock, too_late};
 pub(crate) use calls::Call;
+pub(crate) use destination::Destination;
 pub(crate) use lane::{Lane, LaneLimits, Push};
+pub(crate) use parcel::{Parcel, Part};
 pub(crate) use services::{Arrived, NewService, Outgoing};
 pub(crate) use settles::bounded_reason;
 pub(crate) use subscription::{Generation, Incoming, LeaseKey, Subscription, Taken, Terms};
@@ -82,6 +83,7 @@ pub(crate) struct Core {
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     lanes: Vec<Arc<Lane>>,
+    groups: Vec<Parcel>,
     calls: Vec<Call>,
     new_subscriptions: Vec<Arc<Subscription>>,
     subscriptions: Vec<Arc<Subscription>>,
@@ -337,12 +339,33 @@ impl Core {
         Lane::new(Arc::clone(self), Arc::clone(&known.destination), limits)
     }
 
+    /// A name that something is published to.
+    pub(crate) fn destination(&self, name: &Name) -> Arc<Destination> {
+        let mut destinations = lock(&self.destinations);
+        let known = destinations.entry(name.clone()).or_insert_with(|| Known::new(name));
+        Arc::clone(&known.destination)
+    }
+
+    /// Publishes and settles as one; gives what became of it.
+    pub(crate) async fn commit(
+        &self,
+        parts: Vec<Part>,
+        settles: Vec<AtomicSettle>,
+    ) -> Result<Stored, Failed> {
+        let deadline = Instant::now() + self.options.publish_timeout;
+        let (parcel, decided) = Parcel::group(parts, settles, deadline);
+        if !self.post(|inbox| inbox.groups.push(parcel)) {
+            return Err(closed());
+        }
+        decided.await.unwrap_or_else(|_gone| Err(closed()))
+    }
+
     /// Another broker answers under the same address: no number of a target holds any more.
     fn forget_targets(&self) {
         lock(&self.destinations).values().for_each(|known| known.destination.set_target(None));
     }
 
-    fn spare_builder(&self) -> BatchBuilder {
+    pub(crate) fn spare_builder(&self) -> BatchBuilder {
         let mut spares = lock(&self.builders);
         let limits = spares.limits;
         spares.builders.pop().unwrap_or_else(|| BatchBuilder::with_limits(limits))

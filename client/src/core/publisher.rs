@@ -9,12 +9,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use posthaste_protocol::Request;
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::limits::FRAME_OVERHEAD_BYTES_MAX;
 use posthaste_protocol::names::Name;
 use posthaste_protocol::request::{REQUEST_ID_FIRST, TargetId};
 use posthaste_protocol::response::{Confirmed, Outcomes};
-use posthaste_protocol::{Request, encode_publish_head};
 use tokio::time::Instant;
 
 use super::Core;
@@ -102,6 +102,12 @@ impl Publisher {
         }
     }
 
+    /// Takes an atomic group over.
+    pub(crate) fn accept_group(&mut self, group: Parcel) {
+        self.look_for_expired.get_or_insert(group.deadline);
+        self.waiting.push_back(group);
+    }
+
     /// Everything is decided.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
@@ -119,14 +125,14 @@ impl Publisher {
         let mut is_throttled = false;
         while out.len() < OUTBOX_BYTES {
             let Some(front) = self.waiting.front() else { break };
-            let Some(target) = front.destination().target() else {
-                let name = &front.destination().name;
+            if let Some(destination) = front.unresolved() {
+                let name = &destination.name;
                 if self.parked.len() >= ASKED_MAX && !self.parked.contains_key(name) {
                     break;
                 }
                 self.park_front(out, calls);
                 continue;
-            };
+            }
             let Some(producer) = self.producer else {
                 self.open_producer(out, calls);
                 break;
@@ -142,19 +148,16 @@ impl Publisher {
                 parcel.fail(&Failure::coded(ErrorCode::MessageTooLarge, text));
                 continue;
             }
-            self.send(parcel, target, producer, out);
+            self.send(parcel, producer, out);
         }
         self.core.set_throttled(is_throttled);
     }
 
-    fn send(&mut self, mut parcel: Parcel, target: TargetId, producer: u32, out: &mut Outbox) {
+    fn send(&mut self, mut parcel: Parcel, producer: u32, out: &mut Outbox) {
         let number = self.first_sent + self.sent.len() as u64;
-        let (bytes, spare) = parcel.seal(producer, &mut self.next_sequence);
-        if let Some(builder) = spare {
+        if let Some(builder) = parcel.encode(number, producer, &mut self.next_sequence, out) {
             self.core.keep_builder(builder);
         }
-        out.encode(|head| encode_publish_head(target, 0, number, bytes.len(), head));
-        out.append(bytes);
         let sent = Sent {
             bytes: parcel.bytes as u64,
             messages: parcel.messages,
@@ -168,7 +171,9 @@ impl Publisher {
     /// The front batch's target is not known: put it aside, and ask once.
     fn park_front(&mut self, out: &mut Outbox, calls: &mut Calls) {
         let Some(parcel) = self.waiting.pop_front() else { return };
-        let destination = Arc::clone(parcel.destination());
+        let Some(destination) = parcel.unresolved().map(Arc::clone) else {
+            return self.waiting.push_front(parcel);
+        };
         let parked = self.parked.entry(destination.name.clone()).or_default();
         if parked.is_empty() {
             let request = Request::Describe { name: destination.name.clone() };
@@ -283,7 +288,7 @@ impl Publisher {
         }
         if reply.code == ErrorCode::NotFound && !parcel.is_resolved_anew {
             // It may have been deleted and created again: look the name up once more.
-            parcel.destination().set_target(None);
+            parcel.forget_targets();
             parcel.is_resolved_anew = true;
             let later = self.waiting.iter().position(|one| !one.is_resolved_anew);
             self.waiting.insert(later.unwrap_or(self.waiting.len()), parcel);
@@ -323,7 +328,7 @@ impl Publisher {
         }
         let mut next: Option<Instant> = None;
         let mut keeps = |parcel: &Parcel| {
-            let deadline = parcel.batch.deadline;
+            let deadline = parcel.deadline;
             let keeps = deadline > now;
             if keeps {
                 next = Some(next.map_or(deadline, |next| next.min(deadline)));

@@ -260,6 +260,26 @@ impl Subscription {
         Ok(receiver)
     }
 
+    /// The channel and the range of one message, as long as it is held and this is a consumer of `core`.
+    pub(crate) fn place_of(&self, core: &Arc<Core>, key: LeaseKey) -> Result<(u16, Range), Failed> {
+        if !Arc::ptr_eq(&self.core, core) {
+            let text = "the delivery came from another client";
+            return Err(Failure::coded(ErrorCode::InvalidArgument, text));
+        }
+        let state = lock(&self.state);
+        let is_current = state.generation == key.generation;
+        let range = is_current.then(|| state.held.holds(key.range, key.index)).flatten();
+        Ok((self.channel(), range.ok_or_else(|| expired(&state))?))
+    }
+
+    /// One message was settled together with others, and the broker has said so.
+    pub(crate) fn settled_elsewhere(&self, key: LeaseKey) {
+        let mut state = lock(&self.state);
+        if claim(&mut state, key).is_ok() {
+            self.tell_closing(&state);
+        }
+    }
+
     /// Makes one lease last this long from now.
     pub(crate) async fn extend(
         self: &Arc<Self>,

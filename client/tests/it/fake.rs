@@ -226,7 +226,7 @@ impl Peer {
     pub(crate) async fn publish(&mut self) -> Published {
         let said = self.next().await;
         match said.request {
-            Request::Publish { target, durability, batch } => {
+            Request::Publish { target, durability, batch, .. } => {
                 assert_eq!(durability, 0);
                 Published { number: said.id, target, batch }
             }

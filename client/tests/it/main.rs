@@ -2,6 +2,7 @@
 //!
 //! Time is virtual (`start_paused`), so timeouts and leases take no time and cannot race.
 
+mod atomic;
 mod claims;
 mod close;
 mod cloudevents;

@@ -2,7 +2,9 @@
 
 use super::TargetId;
 use super::fields::{lease_ms, limit};
-use super::{Consume, Credit, DeadAction, Held, Hello, Kind, Request, Settings, Settle, Start};
+use super::{
+    Atomic, Consume, Credit, DeadAction, Held, Hello, Kind, Request, Settings, Settle, Start,
+};
 use crate::error::{DecodeError, ErrorCode};
 use crate::frame::{CutOf, Draft, Frame, FrameHeader, Whole, put_head};
 use crate::limits::{
@@ -37,12 +39,16 @@ pub mod kind {
     pub const PURGE: u8 = 19;
     pub const DEAD: u8 = 20;
     pub const STATS: u8 = 21;
+    pub const ATOMIC: u8 = 22;
     pub const SERVE: u8 = 48;
     pub const LEAVE: u8 = 49;
     pub const ASK: u8 = 50;
     pub const ANSWER: u8 = 51;
     pub const SERVICES: u8 = 52;
 }
+
+/// Flag of a publish: the offset that its first message must get follows.
+const EXPECTS: u8 = 1;
 
 impl Request {
     /// The number of the command.
@@ -69,6 +75,7 @@ impl Request {
             Request::Purge { .. } => kind::PURGE,
             Request::Dead { .. } => kind::DEAD,
             Request::Stats => kind::STATS,
+            Request::Atomic(_) => kind::ATOMIC,
             Request::Service(ServiceCall::Serve { .. }) => kind::SERVE,
             Request::Service(ServiceCall::Leave { .. }) => kind::LEAVE,
             Request::Service(ServiceCall::Ask { .. }) => kind::ASK,
@@ -92,19 +99,21 @@ impl Request {
         out.extend_from_slice(payload);
     }
 
-    /// The batch, of commands that carry one.
+    /// The batches, of commands that carry some.
     fn payload(&self) -> &[u8] {
         match self {
             Request::Publish { batch, .. } => batch,
+            Request::Atomic(atomic) => &atomic.batches,
             Request::Service(call) => call.batch(),
             _ => &[],
         }
     }
 
-    /// Where the batch goes, of commands that carry one.
+    /// Where the batches go, of commands that carry some.
     fn payload_mut(&mut self) -> Option<&mut Bytes> {
         match self {
             Request::Publish { batch, .. } => Some(batch),
+            Request::Atomic(atomic) => Some(&mut atomic.batches),
             Request::Service(call) => call.batch_mut(),
             _ => None,
         }
@@ -136,9 +145,10 @@ impl Request {
             }
             Request::Delete { name, group } => put_names(out, name, group.as_ref()),
             Request::OpenProducer { session } => out.extend_from_slice(session),
-            Request::Publish { target, durability, .. } => {
-                out.extend_from_slice(&publish_meta(*target, *durability));
+            Request::Publish { target, durability, expects, .. } => {
+                put_publish(*target, *durability, *expects, out);
             }
+            Request::Atomic(atomic) => atomic.encode(out),
             Request::Consume(consume) => consume.encode(out),
             Request::Credit(credit) => credit.encode(out),
             Request::Settle { confirm, items } => {
@@ -182,8 +192,8 @@ impl Request {
     /// [`DecodeError::closes_connection`].
     pub fn decode(frame: &Frame) -> Result<Request, DecodeError> {
         let mut request = decode_meta(&frame.header, &frame.meta, frame.payload.len())?;
-        if let Some(batch) = request.payload_mut() {
-            *batch = frame.payload.clone();
+        if let Some(batches) = request.payload_mut() {
+            *batches = frame.payload.clone();
         }
         Ok(request)
     }
@@ -201,9 +211,9 @@ impl Request {
         };
         let (header, start) = (whole.header, whole.payload_start());
         let mut said = decode_meta(&header, whole.meta(), whole.bytes.len() - start);
-        if let Some(batch) = said.as_mut().ok().and_then(Request::payload_mut) {
+        if let Some(batches) = said.as_mut().ok().and_then(Request::payload_mut) {
             whole.bytes.advance(start);
-            *batch = whole.bytes;
+            *batches = whole.bytes;
         }
         Ok(CutOf::Frame { header, said })
     }
@@ -218,7 +228,7 @@ fn decode_meta(
     if header.kind == kind::PUBLISH && header.flags == 0 && header.channel == 0 {
         return decode_publish(meta, payload_len);
     }
-    if !matches!(header.kind, kind::HELLO..=kind::STATS | kind::SERVE..=kind::SERVICES) {
+    if !matches!(header.kind, kind::HELLO..=kind::ATOMIC | kind::SERVE..=kind::SERVICES) {
         return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command"));
     }
     if header.flags != 0 {
@@ -230,6 +240,7 @@ fn decode_meta(
     }
     let mut reader = Reader::new(meta);
     let mut request = match header.kind {
+        kind::ATOMIC => return decode_atomic(&mut reader, payload_len),
         kind::CONSUME..=kind::CANCEL => decode_consumer(header.kind, &mut reader)?,
         kind::READ..=kind::STATS => decode_tool(header.kind, &mut reader)?,
         kind::SERVE..=kind::SERVICES => decode_service(header.kind, &mut reader)?,
@@ -258,9 +269,34 @@ const fn is_for_a_consumer(kind: u8) -> bool {
     matches!(kind, kind::CONSUME..=kind::CANCEL)
 }
 
-fn publish_meta(target: TargetId, durability: u8) -> [u8; 8] {
+/// Appends header and meta of an atomic group. The caller sends its batches (`batches_len` bytes in all)
+/// behind it, without copying them; those in `atomic` do not count.
+pub fn encode_atomic_head(atomic: &Atomic, corr: u64, batches_len: usize, out: &mut BytesMut) {
+    let draft = Draft::begin(out, kind::ATOMIC, 0, corr);
+    atomic.encode(out);
+    draft.finish(out, batches_len);
+}
+
+fn decode_atomic(reader: &mut Reader<'_>, payload_len: usize) -> Result<Request, DecodeError> {
+    let atomic = Atomic::decode(reader)?;
+    reader.finish()?;
+    if atomic.parts.is_empty() != (payload_len == 0) {
+        return Err(reader.malformed("an atomic group has a batch for each part"));
+    }
+    Ok(Request::Atomic(atomic))
+}
+
+fn publish_meta(target: TargetId, durability: u8, flags: u8) -> [u8; 8] {
     let [t0, t1, t2, t3] = target.to_le_bytes();
-    [t0, t1, t2, t3, durability, 0, 0, 0]
+    [t0, t1, t2, t3, durability, flags, 0, 0]
+}
+
+fn put_publish(target: TargetId, durability: u8, expects: Option<u64>, out: &mut BytesMut) {
+    let flags = if expects.is_some() { EXPECTS } else { 0 };
+    out.extend_from_slice(&publish_meta(target, durability, flags));
+    if let Some(offset) = expects {
+        out.put_u64_le(offset);
+    }
 }
 
 /// Appends header and meta of a publish. The caller sends the batch (`batch_len` bytes) behind it,
@@ -269,26 +305,34 @@ fn publish_meta(target: TargetId, durability: u8) -> [u8; 8] {
 pub fn encode_publish_head(
     target: TargetId,
     durability: u8,
+    expects: Option<u64>,
     corr: u64,
     batch_len: usize,
     out: &mut BytesMut,
 ) {
-    put_head(out, kind::PUBLISH, corr, &publish_meta(target, durability), batch_len);
+    if expects.is_none() {
+        put_head(out, kind::PUBLISH, corr, &publish_meta(target, durability, 0), batch_len);
+        return;
+    }
+    let draft = Draft::begin(out, kind::PUBLISH, 0, corr);
+    put_publish(target, durability, expects, out);
+    draft.finish(out, batch_len);
 }
 
 #[inline]
 fn decode_publish(meta: &[u8], payload_len: usize) -> Result<Request, DecodeError> {
     let mut reader = Reader::new(meta);
     let target = reader.u32()?;
-    let [durability, reserved @ ..] = reader.array::<4>()?;
-    if reserved != [0; 3] {
+    let [durability, flags, reserved @ ..] = reader.array::<4>()?;
+    if flags & !EXPECTS != 0 || reserved != [0; 2] {
         return Err(reader.unsupported("reserved bytes of a publish are not zero"));
     }
+    let expects = if flags & EXPECTS == 0 { None } else { Some(reader.u64()?) };
     reader.finish()?;
     if payload_len == 0 {
         return Err(reader.malformed("a publish without a batch"));
     }
-    Ok(Request::Publish { target, durability, batch: Bytes::new() })
+    Ok(Request::Publish { target, durability, expects, batch: Bytes::new() })
 }
 
 fn decode_connection(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError> {

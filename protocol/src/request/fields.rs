@@ -1,14 +1,19 @@
 //! The values inside of requests as bytes, and the ranges that they must lie in.
 
-use super::{Consume, Credit, DeadAction, Held, Hello, Kind, Outcome, Settings, Settle, Start};
+use super::{
+    Atomic, AtomicPart, AtomicSettle, Consume, Credit, DeadAction, Held, Hello, Kind, Outcome,
+    Settings, Settle, Start,
+};
+use crate::batch::BatchHeader;
 use crate::error::{DecodeError, ErrorCode};
 use crate::limits::{
-    ATTEMPTS_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, HOLD_MS_MAX, ID_WINDOW_MS_MAX, ID_WINDOW_MS_MIN,
-    LEASE_MS_MAX, LEASE_MS_MIN, LIST_MAX, PEER_BYTES_MAX, REASON_BYTES_MAX,
-    RETRY_FACTOR_PERCENT_MAX, RETRY_FACTOR_PERCENT_MIN, RETRY_JITTER_PERCENT_MAX, RETRY_MS_MAX,
+    ATOMIC_PARTS_MAX, ATOMIC_SETTLES_MAX, ATTEMPTS_MAX, DELAY_MS_MAX, FRAME_BYTES_MIN, HOLD_MS_MAX,
+    ID_WINDOW_MS_MAX, ID_WINDOW_MS_MIN, LEASE_MS_MAX, LEASE_MS_MIN, LIST_MAX, PEER_BYTES_MAX,
+    REASON_BYTES_MAX, RETRY_FACTOR_PERCENT_MAX, RETRY_FACTOR_PERCENT_MIN, RETRY_JITTER_PERCENT_MAX,
+    RETRY_MS_MAX,
 };
-use crate::wire::{Reader, fitting, put_bool, put_name, put_option, put_text};
-use bytes::{BufMut, BytesMut};
+use crate::wire::{Reader, fitting, put_bool, put_count, put_name, put_option, put_text};
+use bytes::{BufMut, Bytes, BytesMut};
 
 const QUEUE: u8 = 1;
 const TOPIC: u8 = 2;
@@ -341,6 +346,52 @@ impl Settle {
             _ => return Err(before.unsupported("an unknown outcome")),
         };
         Ok(Settle { held, outcome })
+    }
+}
+
+impl Atomic {
+    pub(super) fn encode(&self, out: &mut BytesMut) {
+        out.put_u32_le(self.producer);
+        out.put_u64_le(self.sequence);
+        put_count(out, self.parts.len());
+        for part in &self.parts {
+            out.put_u32_le(part.target);
+            put_option(out, part.expects, BufMut::put_u64_le);
+        }
+        put_count(out, self.settles.len());
+        for AtomicSettle { channel, settle } in &self.settles {
+            out.put_u16_le(*channel);
+            settle.encode(out);
+        }
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Atomic, DecodeError> {
+        let (producer, sequence) = (reader.u32()?, reader.u64()?);
+        let parts = reader.list(ATOMIC_PARTS_MAX, 5, |reader| {
+            Ok(AtomicPart { target: reader.u32()?, expects: reader.option(Reader::u64)? })
+        })?;
+        let settles = reader.list(ATOMIC_SETTLES_MAX, 2 + Held::BYTES + 1, |reader| {
+            Ok(AtomicSettle { channel: reader.u16()?, settle: Settle::decode(reader)? })
+        })?;
+        Ok(Atomic { producer, sequence, parts, settles, batches: Bytes::new() })
+    }
+
+    /// The batch of each part.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are no batches, or not as many as there are parts.
+    pub fn split(&self) -> Result<Vec<Bytes>, DecodeError> {
+        let (mut rest, mut batches) = (self.batches.clone(), Vec::with_capacity(self.parts.len()));
+        for _ in &self.parts {
+            let len = BatchHeader::peek(&rest)?.len as usize;
+            batches.push(rest.split_to(len));
+        }
+        if rest.is_empty() {
+            return Ok(batches);
+        }
+        let what = "bytes follow the last batch of an atomic group";
+        Err(DecodeError::new(ErrorCode::MalformedFrame, self.batches.len() - rest.len(), what))
     }
 }
 

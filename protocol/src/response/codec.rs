@@ -40,7 +40,7 @@ pub mod kind {
     pub const DONE: u8 = KIND_REPLY | kind::PURGE;
     pub const DEAD_LETTERS: u8 = KIND_REPLY | kind::DEAD;
     pub const STATS: u8 = KIND_REPLY | kind::STATS;
-    pub const RECEIPTS: u8 = KIND_REPLY | 22;
+    pub const RECEIPTS: u8 = KIND_REPLY | kind::ATOMIC;
     pub const SERVING: u8 = KIND_REPLY | kind::SERVE;
     pub const LEFT: u8 = KIND_REPLY | kind::LEAVE;
     pub const REPLIED: u8 = KIND_REPLY | kind::ASK;

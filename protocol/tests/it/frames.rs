@@ -125,7 +125,7 @@ fn a_damaged_frame_closes_the_connection() {
 #[test]
 fn unknown_commands_and_flags_are_refused_and_the_connection_goes_on() {
     let mut bytes = ping(1);
-    for kind in (22..48).chain(53..=0x7f).chain([0]) {
+    for kind in (23..48).chain(53..=0x7f).chain([0]) {
         bytes[4] = kind;
         crate::wire::reseal(&mut bytes, 8);
         let error = Request::decode(&frame(&bytes)).unwrap_err();
@@ -160,7 +160,8 @@ fn a_payload_belongs_to_commands_that_have_one() {
     assert_eq!((error.code(), error.offset()), (ErrorCode::MalformedFrame, 32));
 
     let batch = bytes::Bytes::new();
-    let publish = Said::Request(Request::Publish { target: 1, durability: 0, batch });
+    let publish =
+        Said::Request(Request::Publish { target: 1, durability: 0, expects: None, batch });
     assert!(Said::decode(&frame(&publish.encode(0, 1))).is_err());
     let name = Name::try_from("q").unwrap();
     let ask = ServiceCall::Ask { name, timeout_ms: 1, batch: bytes::Bytes::new() };

@@ -143,7 +143,12 @@ fn requests() -> Vec<(&'static str, u16, u64, Request)> {
         ("list", 0, id + 7, Request::List { after: Some(name("events")), limit: 100 }),
         ("delete", 0, id + 8, Request::Delete { name: name("events"), group: group("mailer") }),
         ("open-producer", 0, id + 9, Request::OpenProducer { session: *b"0123456789abcdef" }),
-        ("publish", 0, 1, Request::Publish { target: 2, durability: 0, batch: plain_batch() }),
+        (
+            "publish",
+            0,
+            1,
+            Request::Publish { target: 2, durability: 0, expects: None, batch: plain_batch() },
+        ),
         ("consume", 1, id + 10, Request::Consume(consume)),
         ("credit", 1, 0, Request::Credit(Credit { messages: 50, bytes: 4_096, begun: 123 })),
         (
@@ -195,7 +200,25 @@ fn requests() -> Vec<(&'static str, u16, u64, Request)> {
         ("dead-replay", 0, id + 18, dead(DeadAction::Replay { offset: Some(105), dry_run: false })),
         ("dead-drop", 0, id + 19, dead(DeadAction::Drop { offset: None, dry_run: true })),
         ("stats", 0, id + 20, Request::Stats),
+        (
+            "publish-expecting",
+            0,
+            2,
+            Request::Publish { target: 2, durability: 0, expects: Some(103), batch: plain_batch() },
+        ),
+        ("atomic", 0, 4, Request::Atomic(atomic(held))),
     ]
+}
+
+fn atomic(held: Held) -> Atomic {
+    let settle = Settle { held, outcome: Outcome::Ack };
+    Atomic {
+        producer: 3,
+        sequence: 1,
+        parts: vec![AtomicPart { target: 2, expects: Some(103) }],
+        settles: vec![AtomicSettle { channel: 1, settle }],
+        batches: full_batch(),
+    }
 }
 
 fn service_batch(value: &[u8]) -> Bytes {
@@ -428,7 +451,7 @@ fn every_kind_has_a_block() {
     kinds.sort_unstable();
     kinds.dedup();
     let responses = (0x80..=0x96).filter(|kind| ![0x82, 0x86].contains(kind));
-    let all: Vec<u8> = (1..=21).chain(48..=52).chain(responses).chain(0xb0..=0xb4).collect();
+    let all: Vec<u8> = (1..=22).chain(48..=52).chain(responses).chain(0xb0..=0xb4).collect();
     assert_eq!(kinds, all);
 }
 
@@ -438,7 +461,11 @@ fn the_tables_of_commands_have_the_numbers_of_the_code() {
         let kind = said.encode(1, 0)[4];
         let name = name.trim_end_matches("-reply");
         let name = name.trim_end_matches("-done").trim_end_matches("-failed");
-        let name = if kind == 20 { "dead" } else { name };
+        let name = match kind {
+            11 => "publish",
+            20 => "dead",
+            _ => name,
+        };
         let number = if kind < 0x80 { kind.to_string() } else { format!("0x{kind:02x}") };
         let row = format!("| {number} | {name} |");
         assert!(DOCUMENT.lines().any(|line| line.starts_with(&row)), "no row {row}");
@@ -515,6 +542,8 @@ fn the_table_of_limits_is_that_of_the_code() {
         LEASE_MS_MAX,
         ATTEMPTS_MAX,
         RETRY_MS_MAX,
+        ATOMIC_PARTS_MAX,
+        ATOMIC_SETTLES_MAX,
         ID_WINDOW_MS_MIN,
         ID_WINDOW_MS_MAX,
         DELAY_MS_MAX,

@@ -104,9 +104,10 @@ fn any_count_in_any_place_is_refused_or_exact() {
 #[test]
 fn declared_counts_are_refused_before_memory_is_taken() {
     // kind, channel, fields before the count
-    let lists: [(u8, u16, usize); 9] = [
+    let lists: [(u8, u16, usize); 10] = [
         (14, 1, 1),    // settle
         (15, 1, 4),    // extend
+        (22, 0, 16),   // atomic, settles
         (0x88, 0, 1),  // listed
         (0x8b, 0, 0),  // confirms
         (0x8d, 1, 12), // deliver

@@ -9,7 +9,7 @@ use posthaste_protocol::response::*;
 use posthaste_protocol::service::{Answer, Requested, ServiceCall, ServiceInfo, ServiceReply};
 
 /// Kinds that [`Random::request`] makes, one after the other.
-pub(crate) const REQUESTS: usize = 26;
+pub(crate) const REQUESTS: usize = 27;
 /// Kinds that [`Random::response`] makes.
 pub(crate) const RESPONSES: usize = 26;
 
@@ -146,6 +146,15 @@ impl Random {
         Settle { held: self.held(), outcome }
     }
 
+    fn atomic(&mut self) -> Atomic {
+        let parts =
+            self.list(|r| AtomicPart { target: r.number32(), expects: r.option(Random::number) });
+        let settles = self.list(|r| AtomicSettle { channel: r.u64() as u16, settle: r.settle() });
+        let batches: Vec<Bytes> = parts.iter().map(|_| self.batch()).collect();
+        let (producer, sequence) = (self.number32(), self.number());
+        Atomic { producer, sequence, parts, settles, batches: batches.concat().into() }
+    }
+
     fn credit(&mut self) -> Credit {
         Credit { messages: self.number32(), bytes: self.number(), begun: self.number() }
     }
@@ -264,8 +273,10 @@ impl Random {
             10 => Request::Publish {
                 target: self.number32(),
                 durability: self.u64() as u8,
+                expects: self.option(Random::number),
                 batch: self.batch(),
             },
+            21 => Request::Atomic(self.atomic()),
             11 => Request::Consume(Consume {
                 name: self.name(),
                 group: self.option(Random::group),
@@ -299,7 +310,7 @@ impl Random {
                 action: self.action(),
             },
             20 => Request::Stats,
-            turn => Request::Service(self.service_call(turn - 21)),
+            turn => Request::Service(self.service_call(turn - 22)),
         }
     }
 

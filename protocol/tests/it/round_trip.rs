@@ -31,7 +31,7 @@ fn every_request_is_decoded_as_it_was_encoded() {
         assert_eq!(check(&Said::Request(request), channel, corr), kind);
         kinds.insert(kind);
     }
-    assert_eq!(kinds, (1..=21).chain(48..=52).collect());
+    assert_eq!(kinds, (1..=22).chain(48..=52).collect());
 }
 
 #[test]
@@ -58,9 +58,11 @@ fn fast_paths_make_the_same_bytes() {
         let (batch, target, durability) = (random.batch(), random.number32(), random.u64() as u8);
         let corr = random.number();
         let mut fast = BytesMut::new();
-        encode_publish_head(target, durability, corr, batch.len(), &mut fast);
+        let expects = random.chance().then(|| random.number());
+        encode_publish_head(target, durability, expects, corr, batch.len(), &mut fast);
         fast.extend_from_slice(&batch);
-        let slow = Said::Request(Request::Publish { target, durability, batch }).encode(0, corr);
+        let slow =
+            Said::Request(Request::Publish { target, durability, expects, batch }).encode(0, corr);
         assert_eq!(fast, slow);
 
         let Response::Deliver(deliver) = random.response(10) else { panic!() };

@@ -118,7 +118,8 @@ impl Peer {
         self.next_publish += 1;
         self.asked.insert(number, records);
         let mut out = BytesMut::new();
-        Request::Publish { target, durability: 0, batch }.encode(0, number, &mut out);
+        Request::Publish { target, durability: 0, expects: None, batch }
+            .encode(0, number, &mut out);
         self.send(&out).await;
     }
 

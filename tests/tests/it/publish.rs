@@ -27,7 +27,7 @@ fn p02_a_publish_cut_off_on_its_way_stores_nothing_of_its_batch() {
     let mut raw = Raw::greet(broker.address());
     let target = raw.declare(Kind::Queue, "orders");
     let batch = batch("orders", &[b"one", b"two", b"three"]);
-    let frame = encode(0, 1, &Request::Publish { target, durability: 0, batch });
+    let frame = encode(0, 1, &Request::Publish { target, durability: 0, expects: None, batch });
     for cut in [1, 23, 24, 31, frame.len() / 2, frame.len() - 1] {
         let mut torn = Raw::greet(broker.address());
         torn.send(&frame[..cut]);

@@ -8,6 +8,7 @@
 mod body;
 mod compare;
 mod counters;
+mod groups;
 mod ladder;
 mod pace;
 mod page;
@@ -119,6 +120,13 @@ pub(crate) struct Load {
     /// How long a batch may wait for company; 0 in an open loop.
     #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = "Load")]
     pub(crate) linger: Option<Duration>,
+    /// Give each message an id of its own. Queues that the benchmark makes then have an id window of an hour.
+    #[arg(long, help_heading = "Load")]
+    pub(crate) ids: bool,
+    /// Publish in atomic groups of so many messages, spread over the queues.
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["rate", "ids", "dest"],
+          help_heading = "Load")]
+    pub(crate) atomic: Option<usize>,
     /// Queues to spread the messages over, one after the other.
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one,
           conflicts_with = "dest", help_heading = "Load")]

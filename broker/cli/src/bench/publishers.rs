@@ -6,11 +6,12 @@
 
 use crate::bench::body::{Bodies, STAMP_BYTES};
 use crate::bench::counters::{Counters, Latencies};
+use crate::bench::groups;
 use crate::bench::pace::{Pace, share};
 use crate::bench::{Load, What};
 use crate::errors::Failure;
 use bytes::Bytes;
-use posthaste::{Client, Confirm, Producer};
+use posthaste::{Client, Confirm, Producer, Properties};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -62,6 +63,9 @@ impl Publisher {
     /// Publishes until told to stop or until its share of the count is sent, then waits for all
     /// confirms.
     pub(crate) async fn run(self) -> Result<Published, Failure> {
+        if let Some(size) = self.load.atomic {
+            return groups::run(&self, size).await;
+        }
         let producers = self.producers();
         let (tx, rx) = mpsc::channel(WATCHED_AHEAD);
         let watcher = tokio::spawn(watch(rx, Arc::clone(&self.counters)));
@@ -77,6 +81,8 @@ impl Publisher {
             copies: self.copies,
             counters: Arc::clone(&self.counters),
             producers,
+            id: self.load.ids.then(|| format!("{:08x}-{}-", self.run, self.index)),
+            numbered: 0,
         };
         let sent = match self.load.rate {
             Some(rate) => {
@@ -142,6 +148,9 @@ struct Sender {
     watch: mpsc::Sender<Watched>,
     copies: u64,
     counters: Arc<Counters>,
+    /// What the ids of messages begin with, and how many there are.
+    id: Option<String>,
+    numbered: u64,
 }
 
 impl Sender {
@@ -209,7 +218,14 @@ impl Sender {
 
     async fn send(&mut self, body: &Bytes, watched: Option<u64>) -> Result<(), Failure> {
         let producer = &self.producers[self.turn];
-        let confirm = producer.send(body).await?;
+        let confirm = match &self.id {
+            None => producer.send(body).await?,
+            Some(id) => {
+                self.numbered += 1;
+                let properties = Properties::new().id(format!("{id}{}", self.numbered));
+                producer.send_with(body, &properties).await?
+            }
+        };
         self.turn += 1;
         if self.turn == self.producers.len() {
             self.turn = 0;

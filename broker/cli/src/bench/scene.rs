@@ -6,10 +6,13 @@ use crate::declared::not_found;
 use crate::errors::{Exit, Failure};
 use posthaste::{Client, Kind};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Declares and deletes that are under way at once.
 const AT_ONCE: usize = 64;
+/// How long ids are remembered, if messages have some.
+const ID_WINDOW: Duration = Duration::from_secs(3_600);
 
 /// The queues of a run.
 #[derive(Debug)]
@@ -40,13 +43,14 @@ impl Scene {
             (0..load.queues).map(|at| format!("bench-{run:08x}-{at}")).collect();
         let groups: Vec<String> = (0..groups).map(|at| format!("group-{at}")).collect();
         let scene = Self { run, queues: Arc::new(queues), groups, own: true, client };
-        let set = scene.each(|client, name, groups| async move {
+        let window = if load.ids { ID_WINDOW } else { Duration::ZERO };
+        let set = scene.each(move |client, name, groups| async move {
             if groups.is_empty() {
-                client.queue(name).declare().await?;
+                client.queue(name).declare().id_window(window).await?;
                 return Ok(());
             }
             let topic = client.topic(name);
-            topic.declare().await?;
+            topic.declare().id_window(window).await?;
             for group in &groups {
                 topic.group(group).declare().await?;
             }

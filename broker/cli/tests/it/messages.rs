@@ -286,3 +286,17 @@ fn a_message_is_stored_once_under_its_id_within_the_window() {
     assert_eq!(server.ok(&["consume", "orders", "--count", "1"]), "seven\n");
     assert_eq!(server.ok(&["consume", "orders", "--wait", "50ms"]), "");
 }
+
+#[test]
+fn a_publish_is_stored_only_behind_the_expected_position() {
+    let server = with_queue();
+    let publish = |last: &str| server.run(&["pub", "orders", "x", "--if-last", last]);
+    assert_eq!(publish("0").code, 4, "there is nothing yet");
+    assert_eq!(publish("none").stdout, "stored\torders\tposition 0\n");
+    let late = publish("none");
+    assert_eq!((late.code, late.stdout.as_str()), (4, ""), "{late:?}");
+    assert!(late.stderr.starts_with("error PH-0404: the last of orders is position 0"), "{late:?}");
+    assert_eq!(publish("0").stdout, "stored\torders\tposition 1\n");
+    assert_eq!(publish("-1").code, 2);
+    assert_eq!(publish("last").code, 2);
+}

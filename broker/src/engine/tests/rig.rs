@@ -201,7 +201,7 @@ impl Rig {
 
 pub(super) fn publish(number: u64, target: u32, batch: Bytes) -> Item {
     let header = BatchHeader::peek(&batch).expect("tests build valid batches");
-    Item::Publish { number, target, header, batch }
+    Item::Publish { number, target, expects: None, header, batch }
 }
 
 pub(super) fn request(channel: u16, corr: u64, request: Request) -> Item {

@@ -4,9 +4,9 @@
 //! the place of that message, one whose id another message has is refused. Who asks for a batch a second time
 //! is told the same again. A batch that is refused as a whole stores nothing.
 
-use super::GONE;
+use super::{GONE, check_expected};
 use crate::shard::Shard;
-use crate::shard::effects::{AdmitIds, Identified, Offer, Refusal, StreamId};
+use crate::shard::effects::{Identified, Offer, Refusal, StreamId, Taken};
 use crate::shard::message_ids::{Seen, identify};
 use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::response::{Fate, Outcomes};
@@ -42,47 +42,73 @@ impl Shard {
     }
 
     /// What becomes of each record of this batch? Offsets of those to append are taken from now on.
-    pub fn admit_with_ids(&mut self, offer: &Offer, ids: &[Identified], now_ms: u64) -> AdmitIds {
-        match self.try_admit_ids(offer, ids, now_ms) {
-            Ok(admitted) => admitted,
-            Err(refusal) => AdmitIds::Refused(refusal),
-        }
-    }
-
-    fn try_admit_ids(
+    ///
+    /// # Errors
+    /// None of it may be appended.
+    pub fn admit_with_ids(
         &mut self,
         offer: &Offer,
         ids: &[Identified],
         now_ms: u64,
-    ) -> Result<AdmitIds, Refusal> {
-        let Offer { stream, producer, sequence, records } = *offer;
-        let target = self.streams.get(&stream).filter(|stream| !stream.is_leaving);
-        let base_offset = target.ok_or_else(|| Refusal::new(ErrorCode::NotFound, GONE))?.appended;
-        if producer != 0
+    ) -> Result<Taken, Refusal> {
+        let Offer { stream, producer, sequence, .. } = *offer;
+        if self.streams.get(&stream).is_some_and(|stream| !stream.is_leaving)
+            && producer != 0
             && let Some(place) = self.stored_before(producer, sequence)?
         {
             let outcomes = self.told_again(offer, ids, place, now_ms);
-            return Ok(AdmitIds::Ok { outcomes, base_offset, stored: 0 });
+            return Ok(Taken { outcomes, base_offset: 0, stored: 0 });
         }
+        let taken = self.take(offer, Some(ids), now_ms)?;
+        if producer != 0 && taken.stored > 0 {
+            self.producers.append(producer, sequence, (stream, taken.base_offset));
+        }
+        Ok(taken)
+    }
+
+    /// Takes offsets for the records of a batch that are new; without `ids` all are.
+    pub(super) fn take(
+        &mut self,
+        offer: &Offer,
+        ids: Option<&[Identified]>,
+        now_ms: u64,
+    ) -> Result<Taken, Refusal> {
+        let Offer { stream, records, expects, .. } = *offer;
+        let target = self.streams.get(&stream).filter(|stream| !stream.is_leaving);
+        let base_offset = target.ok_or_else(|| Refusal::new(ErrorCode::NotFound, GONE))?.appended;
         if records == 0 || base_offset.checked_add(u64::from(records)).is_none() {
             let what = "a batch has at least one record";
             return Err(Refusal::new(ErrorCode::InvalidArgument, what));
         }
-        let (outcomes, stored) = self.sort_out(offer, ids, base_offset, now_ms);
+        let (outcomes, stored) = match ids {
+            Some(ids) => self.sort_out(offer, ids, base_offset, now_ms),
+            None => {
+                let fate = Fate::Stored;
+                (vec![Outcomes { target: stream, count: records, base_offset, fate }], records)
+            }
+        };
+        let taken = Taken { outcomes, base_offset, stored };
         let end = base_offset + u64::from(stored);
         if stored > 0
-            && let Err(refusal) = self.check_ids_room(stream, end, now_ms)
+            && let Err(refusal) = self.check_room_for(stream, end, expects, ids.is_some(), now_ms)
         {
-            self.retract(stream, base_offset, ids);
+            self.give_back(offer, ids.unwrap_or_default(), base_offset);
             return Err(refusal);
         }
         if let Some(target) = self.streams.get_mut(&stream) {
             target.appended = end;
         }
-        if producer != 0 && stored > 0 {
-            self.producers.append(producer, sequence, (stream, base_offset));
+        Ok(taken)
+    }
+
+    /// Undoes [`Shard::take`], before anything else is admitted.
+    pub(super) fn give_back(&mut self, offer: &Offer, ids: &[Identified], base_offset: u64) {
+        if let Some(target) = self.streams.get_mut(&offer.stream) {
+            target.appended = base_offset;
         }
-        Ok(AdmitIds::Ok { outcomes, base_offset, stored })
+        for id in ids {
+            self.message_ids.retract(offer.stream, id.hash, base_offset);
+        }
     }
 
     /// Finds out which records are new, and remembers their ids as appended from `base_offset` on.
@@ -117,7 +143,7 @@ impl Shard {
     }
 
     /// A batch that was stored, perhaps in part: what its records were told then, as duplicates.
-    fn told_again(
+    pub(super) fn told_again(
         &self,
         offer: &Offer,
         ids: &[Identified],
@@ -156,13 +182,21 @@ impl Shard {
         window.seen(id.hash, self.aging.older_than(window.window_ms, now_ms))
     }
 
-    /// Whether the queue and the memory for ids have room for what was sorted out.
-    fn check_ids_room(&self, stream: StreamId, end: u64, now_ms: u64) -> Result<(), Refusal> {
+    /// Whether the stream ends where it should, and it and the memory for ids have room for what was taken.
+    fn check_room_for(
+        &self,
+        stream: StreamId,
+        end: u64,
+        expects: Option<u64>,
+        has_ids: bool,
+        now_ms: u64,
+    ) -> Result<(), Refusal> {
         if let Some(target) = self.streams.get(&stream) {
+            check_expected(target, expects)?;
             self.check_room(target, end)?;
         }
         let is_old = |window_ms, at_ms| at_ms < self.aging.older_than(window_ms, now_ms);
-        if self.message_ids.has_room(is_old) {
+        if !has_ids || self.message_ids.has_room(is_old) {
             return Ok(());
         }
         let what = format!(
@@ -170,13 +204,6 @@ impl Shard {
             self.message_ids.max
         );
         Err(Refusal::new(ErrorCode::IdsFull, what))
-    }
-
-    /// Nothing of a batch is appended after all.
-    fn retract(&mut self, stream: StreamId, base_offset: u64, ids: &[Identified]) {
-        for id in ids {
-            self.message_ids.retract(stream, id.hash, base_offset);
-        }
     }
 }
 

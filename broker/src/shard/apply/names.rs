@@ -74,7 +74,7 @@ impl Shard {
             times: Times::default(),
             not_before: NotBefore::default(),
             appended: 0,
-            is_leaving: false,
+            is_leaving: self.is_leaving(name, id),
         };
         self.message_ids.set_window(id, settings.id_window_ms.unwrap_or(0));
         self.names.insert(name.clone(), id);

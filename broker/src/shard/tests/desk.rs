@@ -12,7 +12,7 @@ pub(crate) const NOON: u64 = 1_000_000;
 
 /// A publish that asks for admission.
 pub(crate) fn offer(stream: StreamId, producer: u32, sequence: u64, records: u32) -> Offer {
-    Offer { stream, producer, sequence, records }
+    Offer { stream, producer, sequence, records, expects: None }
 }
 
 pub(crate) struct Desk {

@@ -33,13 +33,13 @@ impl World {
         self.model.groups.keys().nth(at).copied()
     }
 
-    fn any_consumer(&mut self) -> Option<ConsumerId> {
+    pub(super) fn any_consumer(&mut self) -> Option<ConsumerId> {
         let at = self.random.below(self.consumers.len().max(1) as u64) as usize;
         self.consumers.keys().nth(at).copied()
     }
 
     /// A range that the consumer holds, held once, or never held.
-    fn any_held(&mut self, id: ConsumerId) -> Held {
+    pub(super) fn any_held(&mut self, id: ConsumerId) -> Held {
         let group = &self.model.groups[&self.consumers[&id].group];
         let held = group.messages.iter().filter_map(|(offset, m)| match m.spot {
             Spot::Leased(lease) if lease.consumer == id => Some((*offset, lease.epoch)),
@@ -216,7 +216,8 @@ impl World {
         match self.random.below(40) {
             0 => self.declare_any(),
             1 if self.random.one_in(8) => self.remove_any(),
-            2..6 => self.publish_any(),
+            2..5 => self.publish_any(),
+            5 => self.publish_atomic_any(),
             6..9 => self.publish_ids_any(),
             9..14 => {
                 let count = 1 + self.random.below(6) as usize;
@@ -321,7 +322,7 @@ impl World {
         let runs = self.log.iter().enumerate().skip(covered);
         let runs = runs.filter_map(|(index, (_, entry))| match entry {
             Entry::Run(run) => Some((index, run.stream)),
-            Entry::Command(_) => None,
+            Entry::Command(_) | Entry::Group(..) => None,
         });
         let runs: Vec<_> = runs.collect();
         let mut before_last = runs
@@ -402,12 +403,12 @@ fn the_shard_agrees_with_a_naive_broker_through_random_histories() {
     let mut seeds = Random::new();
     for _ in 0..100 {
         let mut world = World::new(Random::from(seeds.below(u64::MAX)));
-        for producer in [1, 2] {
+        for producer in [1, 2, 3] {
             let admitted = world.shard.admit_open_producer([producer; 16]);
             world.append(admitted.command);
         }
         world.append([Command::Started { clean: true }]);
-        world.commit(3);
+        world.commit(4);
         for _ in 0..500 {
             world.step();
             world.agree();

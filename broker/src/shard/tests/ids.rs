@@ -6,7 +6,7 @@ use crate::shard::command::Command;
 use crate::shard::effects::*;
 use posthaste_protocol::error::ErrorCode;
 use posthaste_protocol::request::{Kind, Settings};
-use posthaste_protocol::response::{Fate, Outcomes};
+use posthaste_protocol::response::Fate;
 
 const HOUR: u64 = 3_600_000;
 
@@ -29,15 +29,9 @@ impl Desk {
         offer: &Offer,
         ids: &[Identified],
     ) -> Result<(Told, u64, u32), Refusal> {
-        match self.shard.admit_with_ids(offer, ids, self.now_ms) {
-            AdmitIds::Refused(refusal) => Err(refusal),
-            AdmitIds::Ok { outcomes, base_offset, stored } => {
-                let told = outcomes
-                    .iter()
-                    .map(|Outcomes { fate, count, base_offset, .. }| (*fate, *count, *base_offset));
-                Ok((told.collect(), base_offset, stored))
-            }
-        }
+        let taken = self.shard.admit_with_ids(offer, ids, self.now_ms)?;
+        let told = taken.outcomes.iter().map(|one| (one.fate, one.count, one.base_offset));
+        Ok((told.collect(), taken.base_offset, taken.stored))
     }
 
     /// Publishes under ids and commits what is new.

@@ -1,10 +1,12 @@
 //! Tests of the shard as a whole: scripts, and random histories against a naive model.
 
+mod atomic;
 mod audit;
 mod catalog;
 mod checkpoint;
 mod delivery;
 mod desk;
+mod grouping;
 mod history;
 mod hostile;
 mod ids;

@@ -11,6 +11,19 @@ use std::collections::BTreeMap;
 pub(crate) enum Entry {
     Command(Command),
     Run(Run),
+    /// An atomic group of this number: one entry, whatever is in it.
+    Group(u64, Vec<Entry>),
+}
+
+impl Entry {
+    /// The runs in it.
+    pub(crate) fn runs(&self) -> Vec<&Run> {
+        match self {
+            Entry::Run(run) => vec![run],
+            Entry::Command(_) => Vec::new(),
+            Entry::Group(_, entries) => entries.iter().flat_map(Entry::runs).collect(),
+        }
+    }
 }
 
 /// A run of one stream.
@@ -139,6 +152,8 @@ pub(crate) struct Model {
     pub(crate) stored: BTreeMap<(u32, u64), (StreamId, u64)>,
     /// What was stored under ids; none is forgotten.
     pub(crate) ids: BTreeMap<(StreamId, u128), Known>,
+    /// Where the messages of atomic groups are: stream, first offset and count.
+    pub(crate) atomic: BTreeMap<u64, Vec<(StreamId, u64, u32)>>,
     /// The latest time of an entry.
     pub(crate) latest_ms: u64,
 }
@@ -162,6 +177,12 @@ impl Model {
         match entry {
             Entry::Run(run) => self.apply_run(now_ms, run),
             Entry::Command(command) => self.apply_command(now_ms, command),
+            Entry::Group(number, entries) => {
+                let runs = entry.runs().into_iter();
+                let places = runs.map(|run| (run.stream, run.base_offset, run.records()));
+                self.atomic.insert(*number, places.collect());
+                entries.iter().for_each(|entry| self.apply(now_ms, entry));
+            }
         }
     }
 
@@ -200,7 +221,10 @@ impl Model {
 
     fn apply_command(&mut self, now_ms: u64, command: &Command) {
         match command {
-            Command::Started { .. } | Command::OpenProducer { .. } | Command::IdKey { .. } => {}
+            Command::Started { .. }
+            | Command::OpenProducer { .. }
+            | Command::IdKey { .. }
+            | Command::Atomic { .. } => {}
             Command::Declare { stream, name, settings, group, .. } => {
                 let (name, settings) = (name.clone(), settings.clone());
                 let (delays, new) = (BTreeMap::new(), settings.clone());

@@ -24,16 +24,13 @@ impl World {
         let known = self.model.stored.keys().filter(|(id, _)| *id == producer).count() as u64;
         let sequence = if producer == 0 { 0 } else { 1 + self.random.below(known + 3) };
         let count = 1 + self.random.below(6) as u32;
-        let pending = self.open.iter().find_map(|entry| match entry {
-            Entry::Run(run) if producer != 0 => {
-                let mut at = run.base_offset;
-                run.batches.iter().find_map(|batch| {
-                    let place = (run.stream, at);
-                    at += u64::from(batch.count);
-                    ((batch.producer, batch.sequence) == (producer, sequence)).then_some(place)
-                })
-            }
-            _ => None,
+        let pending = self.open.iter().flat_map(Entry::runs).find_map(|run| {
+            let mut at = run.base_offset;
+            run.batches.iter().filter(|_| producer != 0).find_map(|batch| {
+                let place = (run.stream, at);
+                at += u64::from(batch.count);
+                ((batch.producer, batch.sequence) == (producer, sequence)).then_some(place)
+            })
         });
         let stored = self.model.stored.get(&(producer, sequence)).copied().or(pending);
         match self.shard.admit_publish(&offer(stream, producer, sequence, count)) {
@@ -78,7 +75,7 @@ impl World {
         }
         let offered = offer(stream, 0, 0, count);
         let admitted = self.shard.admit_with_ids(&offered, &ids, self.now_ms);
-        let AdmitIds::Ok { outcomes, base_offset, stored } = admitted else { return };
+        let Ok(Taken { outcomes, base_offset, stored }) = admitted else { return };
         let fates =
             outcomes.iter().flat_map(|one| (0..one.count).map(move |at| (one, u64::from(at))));
         let (mut new, mut rest) = (Vec::new(), ids.iter().peekable());
@@ -127,10 +124,9 @@ impl World {
             let id = ids.iter().find(|id| id.hash == hash)?;
             Some(Known { offset: base + u64::from(id.index), print: id.print, at_ms })
         };
-        let appended = self.open.iter().rev().find_map(|entry| match entry {
-            Entry::Run(run) if run.stream == stream => of(&run.batches[0].ids, run.base_offset),
-            _ => None,
-        });
+        let runs = self.open.iter().flat_map(Entry::runs).filter(|run| run.stream == stream);
+        let mut found = runs.filter_map(|run| of(&run.batches[0].ids, run.base_offset));
+        let appended = found.next_back();
         of(new, base_offset).or(appended).or_else(|| self.model.ids.get(&(stream, hash)).copied())
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Consumer {
 }
 
 /// How a message ended, as the log says it.
-type Ended = BTreeMap<u64, (End, Cause)>;
+pub(crate) type Ended = BTreeMap<u64, (End, Cause)>;
 
 pub(crate) struct World {
     pub(crate) shard: Shard,
@@ -376,7 +376,7 @@ fn failed(lease: &Lease, cause: Cause) -> (End, Cause) {
 }
 
 /// The settlements of a group, message by message; none twice.
-fn ended(commands: &[Command], group: GroupId) -> Ended {
+pub(crate) fn ended(commands: &[Command], group: GroupId) -> Ended {
     let mut all = Ended::new();
     for command in commands {
         let Command::Settle(settlement) = command else { panic!("not a settlement: {command:?}") };
@@ -394,6 +394,9 @@ fn ended(commands: &[Command], group: GroupId) -> Ended {
 pub(crate) fn apply(shard: &mut Shard, now_ms: u64, entry: &Entry) -> Vec<ConsumerId> {
     let mut effects = Effects::default();
     match entry {
+        Entry::Group(_, entries) => {
+            return entries.iter().flat_map(|entry| apply(shard, now_ms, entry)).collect();
+        }
         Entry::Command(command) => {
             let mut bytes = Vec::new();
             command.encode(&mut bytes);

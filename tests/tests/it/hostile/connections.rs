@@ -174,6 +174,7 @@ pub(super) fn a_reset_in_the_middle_of_a_batch_stores_nothing_of_it() {
     let request = posthaste_protocol::Request::Publish {
         target,
         durability: 0,
+        expects: None,
         batch: batch("orders", &[b"one", b"two", b"three"]),
     };
     let frame = encode(0, 1, &request);
@@ -247,6 +248,7 @@ pub(super) fn large_frames_that_never_end_share_one_memory() {
         &posthaste_protocol::Request::Publish {
             target,
             durability: 0,
+            expects: None,
             batch: batch("orders", &[&vec![b'x'; 1 << 20][..]; 3]),
         },
     );
@@ -278,6 +280,7 @@ pub(super) fn a_publisher_that_never_reads_is_held_back_and_disturbs_nobody() {
     let request = posthaste_protocol::Request::Publish {
         target,
         durability: 0,
+        expects: None,
         batch: batch("flood", &[&vec![b'x'; 60_000][..]; 8]),
     };
     // Much more than may be under way: the socket is not read when blocks are.

@@ -118,7 +118,7 @@ pub(super) fn a_wrong_checksum_closes_the_connection() {
 pub(super) fn unknown_commands_and_flags_are_unsupported_and_the_connection_stays() {
     let arena = Arena::new();
     let mut raw = arena.greet();
-    for unknown in [0, 22, 99, 127] {
+    for unknown in [0, 23, 99, 127] {
         raw.send(&FrameDraft::new(unknown, &[]).bytes());
         expect_error(&mut raw, ErrorCode::Unsupported);
     }

@@ -211,6 +211,7 @@ pub(super) fn numbers_out_of_range_are_refused() {
     let unsupported = Request::Publish {
         target: 1,
         durability: 9,
+        expects: None,
         batch: posthaste_tests::raw::batch("victim", &[b"x"]),
     };
     raw.refused(0, &unsupported, ErrorCode::Unsupported);

@@ -141,7 +141,12 @@ pub(super) fn thousands_of_refusals_at_once_are_all_told() {
     const PUBLISHES: u64 = 5_000;
     let arena = Arena::new();
     let mut raw = arena.greet();
-    let request = Request::Publish { target: 99, durability: 0, batch: batch("gone", &[b"x"]) };
+    let request = Request::Publish {
+        target: 99,
+        durability: 0,
+        expects: None,
+        batch: batch("gone", &[b"x"]),
+    };
     let frames: Vec<u8> =
         (1..=PUBLISHES).flat_map(|number| encode(0, number, &request).to_vec()).collect();
     raw.send(&frames);

@@ -18,6 +18,8 @@ struct Waiting {
     batch: u32,
     target: Target,
     bytes: Bytes,
+    /// It may be sent again: its session or its ids tell the broker that it was there before.
+    is_known: bool,
     /// Not before: it was refused for now.
     not_before_ms: u64,
     /// The publish number on this connection, while it is under way.
@@ -27,7 +29,7 @@ struct Waiting {
 /// See the module.
 pub(super) struct Publisher {
     index: u8,
-    /// `None`: without a session, and so without resends.
+    /// `None`: without a session; only what has ids is sent again.
     session: Option<[u8; 16]>,
     producer: Option<u32>,
     sequence: u64,
@@ -78,7 +80,6 @@ impl Publisher {
     }
 
     pub(super) fn on_lost(&mut self, stage: &mut Stage<'_>) {
-        let has_session = self.session.is_some();
         self.producer = None;
         self.sent.clear();
         self.next_number = 1;
@@ -87,13 +88,14 @@ impl Publisher {
                 stage.history.note(Event::Unanswered { batch: waiting.batch });
             }
         }
-        if !has_session {
-            // A resend could store it twice: the outcome stays unknown, and when it is stored too, for the next
-            // connection may overtake this one.
-            for waiting in std::mem::take(&mut self.waiting).into_values() {
+        // A resend of others could store them twice: the outcome stays unknown, and when they are stored too, for
+        // the next connection may overtake this one.
+        self.waiting.retain(|_, waiting| {
+            if !waiting.is_known {
                 stage.history.note(Event::GivenUp { batch: waiting.batch });
             }
-        }
+            waiting.is_known
+        });
     }
 
     pub(super) fn act(&mut self, line: &mut Line, stage: &mut Stage<'_>) {
@@ -126,9 +128,13 @@ impl Publisher {
         let batch = u32::try_from(stage.history.batches.len()).expect("a short history");
         let is_delayed = stage.dice.one_in(12);
         let not_before_ms = is_delayed.then(|| stage.wall_ms + stage.dice.below(600));
+        let has_ids = self.session.is_none() && TARGETS[target].id_window_ms.is_some();
+        let is_known = has_ids || self.session.is_some();
         let mut builder = BatchBuilder::new();
         for id in first..first + count {
-            let record = Record { value: &body(id), not_before_ms, ..Record::default() };
+            let name = format!("message-{id}");
+            let id_of = Some(&*name).filter(|_| has_ids);
+            let record = Record { value: &body(id), not_before_ms, id: id_of, ..Record::default() };
             builder.push(&record).expect("small records fit");
         }
         let sequence = self.sequence;
@@ -145,7 +151,7 @@ impl Publisher {
             count,
             is_delayed,
         });
-        let waiting = Waiting { batch, target, bytes, not_before_ms: 0, sent: None };
+        let waiting = Waiting { batch, target, bytes, is_known, not_before_ms: 0, sent: None };
         self.waiting.insert(sequence, waiting);
     }
 
@@ -164,7 +170,7 @@ impl Publisher {
             self.sent.insert(number, *sequence);
             let target = stage.history.batches[waiting.batch as usize].number;
             let batch = waiting.bytes.clone();
-            line.say(0, number, &Request::Publish { target, durability: 0, batch });
+            line.say(0, number, &Request::Publish { target, durability: 0, expects: None, batch });
             stage.history.note(Event::Sent { batch: waiting.batch });
             *stage.operations += 1;
         }
@@ -240,13 +246,13 @@ impl Publisher {
         match code {
             ErrorCode::Indeterminate | ErrorCode::ShuttingDown | ErrorCode::ProducerFenced => {
                 stage.history.note(Event::Unanswered { batch });
-                if self.session.is_none() {
+                if !waiting.is_known {
                     stage.history.note(Event::GivenUp { batch });
                     self.waiting.remove(&sequence);
                 }
                 true
             }
-            code if code.is_retryable() && self.session.is_some() => {
+            code if code.is_retryable() && waiting.is_known => {
                 waiting.not_before_ms = stage.now_ms + 20 + stage.dice.below(100);
                 stage.history.note(Event::Refused { batch, code: code.number() });
                 false

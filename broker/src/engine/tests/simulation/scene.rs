@@ -31,6 +31,8 @@ pub(super) struct Scene {
     retry_max_ms: u32,
     max_messages: Option<u64>,
     retain_ms: Option<u64>,
+    /// Publishers without a session then give their messages ids, and send them again.
+    pub(super) id_window_ms: Option<u64>,
 }
 
 pub(super) const TARGETS: [Scene; 4] = [
@@ -43,6 +45,7 @@ pub(super) const TARGETS: [Scene; 4] = [
         retry_max_ms: 200,
         max_messages: None,
         retain_ms: None,
+        id_window_ms: Some(HOUR_MS),
     },
     Scene {
         name: "jobs",
@@ -53,6 +56,7 @@ pub(super) const TARGETS: [Scene; 4] = [
         retry_max_ms: 50,
         max_messages: None,
         retain_ms: None,
+        id_window_ms: None,
     },
     Scene {
         name: "scratch",
@@ -63,6 +67,7 @@ pub(super) const TARGETS: [Scene; 4] = [
         retry_max_ms: 20,
         max_messages: Some(60),
         retain_ms: None,
+        id_window_ms: None,
     },
     Scene {
         name: "events",
@@ -73,6 +78,7 @@ pub(super) const TARGETS: [Scene; 4] = [
         retry_max_ms: 100,
         max_messages: None,
         retain_ms: Some(HOUR_MS),
+        id_window_ms: None,
     },
 ];
 
@@ -113,6 +119,7 @@ impl Scene {
             retry_jitter_percent: Some(30),
             max_messages: self.max_messages,
             retain_ms: self.retain_ms,
+            id_window_ms: self.id_window_ms,
             ..Settings::default()
         }
     }
