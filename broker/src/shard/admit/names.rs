@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 /// LIMIT: queues and topics of a broker.
 const STREAMS_MAX: usize = 100_000;
 /// LIMIT: groups of a topic, so that with the longest names its description fits into one frame.
-const GROUPS_MAX: usize = 900;
+const GROUPS_MAX: usize = 750;
 /// LIMIT: groups of a broker, those of queues included.
 const GROUPS_IN_ALL_MAX: usize = 200_000;
 

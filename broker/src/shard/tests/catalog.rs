@@ -133,7 +133,7 @@ fn near_names_are_told() {
 fn a_topic_has_so_many_groups_and_a_broker_so_many_names() {
     let mut desk = Desk::new();
     desk.topic("t", &Settings::default());
-    for n in 0..900 {
+    for n in 0..750 {
         desk.group("t", &format!("g{n}"), Place::Latest);
     }
     let (topic, group, none) = (name("t"), group_name("more"), Settings::default());

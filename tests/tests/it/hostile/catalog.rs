@@ -10,7 +10,7 @@ use posthaste_tests::craft::{self, BatchDraft, FrameDraft, record};
 use posthaste_tests::raw::{batch, consume, name};
 
 /// LIMIT of the broker: groups of one topic.
-const GROUPS_MAX: u32 = 900;
+const GROUPS_MAX: u32 = 750;
 const NOT_BEFORE: u8 = 4;
 const EXPIRES: u8 = 8;
 
