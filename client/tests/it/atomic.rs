@@ -9,9 +9,9 @@ fn body(text: &str) -> Bytes {
 }
 
 async fn with_queues(names: &[&str]) -> Client {
-    let client = Client::connect("memory:").await.unwrap();
+    let client = Client::connect("memory:").await.expect("a broker");
     for name in names {
-        client.queue(*name).declare().await.unwrap();
+        client.queue(*name).declare().await.expect("it is declared");
     }
     client
 }

@@ -10,7 +10,8 @@ use crate::peer::{Peer, broker};
 use bytes::Bytes;
 use posthaste_broker::Embedded;
 use posthaste_protocol::request::{
-    Consume, Credit, DeadAction, Held, Kind, Outcome, Settings, Settle, Start,
+    Atomic, AtomicPart, AtomicSettle, Consume, Credit, DeadAction, Held, Kind, Outcome, Settings,
+    Settle, Start,
 };
 use posthaste_protocol::service::{Answer, ServiceCall};
 use posthaste_protocol::{BatchBuilder, GroupName, Name, Record, Request, destination_seed};
@@ -182,6 +183,41 @@ fn declare(feed: &mut Feed<'_>) -> Request {
 }
 
 async fn publish(peer: &mut Peer, feed: &mut Feed<'_>) {
+    let (producer, sequence) = match feed.below(3) {
+        0 => (1 + u32::from(feed.below(4)), 1 + u64::from(feed.below(6))),
+        _ => (0, 0),
+    };
+    let expects = Some(u64::from(feed.below(4))).filter(|_| feed.below(8) == 0);
+    if feed.below(6) == 0 {
+        let request = Request::Atomic(atomic(peer, feed, producer, sequence));
+        return peer.publish(&request, 0).await;
+    }
+    let (target, batch, count) = batch(feed, producer, sequence);
+    peer.publish(&Request::Publish { target, durability: 0, expects, batch }, count).await;
+}
+
+/// Up to two batches and up to two settles.
+fn atomic(peer: &Peer, feed: &mut Feed<'_>, producer: u32, sequence: u64) -> Atomic {
+    let mut atomic = Atomic { producer, sequence, ..Atomic::default() };
+    let mut batches = Vec::new();
+    for _ in 0..feed.below(3) {
+        let (target, batch, _) = batch(feed, producer, sequence);
+        let expects = Some(u64::from(feed.below(4))).filter(|_| feed.below(4) == 0);
+        atomic.parts.push(AtomicPart { target, expects });
+        batches.extend_from_slice(&batch);
+    }
+    for _ in 0..feed.below(3) {
+        let outcome = if feed.below(8) == 0 { Outcome::Release } else { Outcome::Ack };
+        let (channel, settle) =
+            (1 + u16::from(feed.below(4)), Settle { held: held(peer, feed), outcome });
+        atomic.settles.push(AtomicSettle { channel, settle });
+    }
+    atomic.batches = batches.into();
+    atomic
+}
+
+/// Some messages, mostly for the queue or topic that they are sent to.
+fn batch(feed: &mut Feed<'_>, producer: u32, sequence: u64) -> (u32, Bytes, u32) {
     let name = name(feed);
     let target = 1 + u32::from(feed.below(6));
     let count = 1 + feed.below(4);
@@ -190,15 +226,13 @@ async fn publish(peer: &mut Peer, feed: &mut Feed<'_>) {
         let not_before_ms =
             Some(feed.number() % 253_402_300_800_000).filter(|_| feed.below(8) == 0);
         let value = [index; 3];
-        let record = Record { value: &value, not_before_ms, ..Record::default() };
+        let id =
+            Some(["i0", "i1", "i2"][usize::from(feed.below(3))]).filter(|_| feed.below(4) == 0);
+        let record = Record { value: &value, not_before_ms, id, ..Record::default() };
         builder.push(&record).expect("it fits");
     }
-    let (producer, sequence) = match feed.below(3) {
-        0 => (1 + u32::from(feed.below(4)), 1 + u64::from(feed.below(6))),
-        _ => (0, 0),
-    };
-    let batch: Bytes = builder.finish(destination_seed(&name), producer, sequence, 0);
-    peer.publish(target, batch, u32::from(count)).await;
+    let batch = builder.finish(destination_seed(&name), producer, sequence, 0);
+    (target, batch, u32::from(count))
 }
 
 async fn consume(peer: &mut Peer, channel: u16, feed: &mut Feed<'_>) -> bool {
@@ -282,6 +316,7 @@ fn settings(feed: &mut Feed<'_>) -> Settings {
         retry_factor_percent: number(3).map(|n| 100 + n % 901),
         retry_jitter_percent: number(4).map(|n| n % 101),
         max_hold_ms: number(5).map(|n| 100 + n % 604_000_000),
+        id_window_ms: number(6).map(|n| 1_000 + u64::from(n) % 2_591_000_000),
         ..Settings::default()
     }
 }

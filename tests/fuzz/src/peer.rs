@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use posthaste_broker::{Config, Embedded, Limits};
 use posthaste_protocol::frame::{CutOf, CutPreface, cut_preface};
 use posthaste_protocol::request::Hello;
-use posthaste_protocol::response::{Confirmed, Description};
+use posthaste_protocol::response::{Confirmed, Description, Fate};
 use posthaste_protocol::service::{ServiceCall, ServiceReply};
 use posthaste_protocol::{ErrorCode, Name, PREFACE, Request, Response};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -112,14 +112,13 @@ impl Peer {
         self.send(&out).await;
     }
 
-    /// Sends a publish of so many records.
-    pub async fn publish(&mut self, target: u32, batch: bytes::Bytes, records: u32) {
+    /// Sends a publish of so many records, or an atomic group.
+    pub async fn publish(&mut self, request: &Request, records: u32) {
         let number = self.next_publish;
         self.next_publish += 1;
         self.asked.insert(number, records);
         let mut out = BytesMut::new();
-        Request::Publish { target, durability: 0, expects: None, batch }
-            .encode(0, number, &mut out);
+        request.encode(0, number, &mut out);
         self.send(&out).await;
     }
 
@@ -185,6 +184,12 @@ impl Peer {
                 self.closing = Some(reply.code);
             }
             Response::Confirms(confirms) => confirms.iter().for_each(|one| self.confirm(one)),
+            Response::Receipts(outcomes) => {
+                self.asked.remove(&corr).expect("told once, and published");
+                for one in outcomes.iter().filter(|one| one.fate == Fate::Stored) {
+                    *self.confirmed.entry(one.target).or_default() += u64::from(one.count);
+                }
+            }
             Response::Deliver(deliver) => {
                 for piece in deliver.pieces {
                     let first = piece.base_offset + u64::from(piece.from);
