@@ -43,8 +43,9 @@ impl HttpResolver {
     /// Allows nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        let config =
-            Agent::config_builder().max_redirects(0).max_redirects_will_error(true).build();
+        // A connection that is kept may be closed by its server just when it is used again; claim
+        // checks are large, and a connection each costs them nothing.
+        let config = Agent::config_builder().max_redirects(0).max_idle_connections(0).build();
         let timeout = Duration::from_secs(30);
         Self { agent: config.into(), allowed: Vec::new(), current: None, timeout }
     }
