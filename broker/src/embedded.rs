@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::engine::run::EngineError;
+use crate::listen::Door;
 use crate::running::{Running, StartError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -44,10 +45,7 @@ impl Embedded {
     /// A new connection, as a client sees it.
     #[must_use]
     pub fn connect(&self) -> DuplexStream {
-        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
-        let (reader, writer) = tokio::io::split(ours);
-        self.running.door.admit(reader, writer, None);
-        theirs
+        pipe(&self.running.door)
     }
 
     /// Orderly stop; see [`crate::Broker::shutdown`].
@@ -57,4 +55,12 @@ impl Embedded {
     pub async fn shutdown(self) -> Result<(), Arc<EngineError>> {
         self.running.stop().await
     }
+}
+
+/// A connection through a door of this process.
+pub(crate) fn pipe(door: &Door) -> DuplexStream {
+    let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+    let (reader, writer) = tokio::io::split(ours);
+    door.admit(reader, writer, None);
+    theirs
 }

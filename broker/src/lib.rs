@@ -21,6 +21,8 @@ mod listen;
 mod running;
 mod server;
 pub mod shard;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use config::{Config, Limits};
 pub use embedded::Embedded;

@@ -60,6 +60,41 @@ pub(crate) struct Running {
     health: watch::Receiver<Health>,
     is_stalled: Arc<AtomicBool>,
     stop: CancellationToken,
+    #[cfg(feature = "testing")]
+    task: tokio::task::AbortHandle,
+    #[cfg(feature = "testing")]
+    sender: tokio::sync::mpsc::Sender<crate::engine::input::Input>,
+}
+
+/// What a broker stands on.
+pub(crate) struct Ground {
+    disk: Arc<dyn Disk>,
+    clock: Clock,
+    #[cfg(feature = "testing")]
+    controls: Option<crate::testing::Controls>,
+}
+
+impl Ground {
+    /// The real one, or memory.
+    fn of(config: &Config) -> Ground {
+        let disk: Arc<dyn Disk> = match config.in_memory {
+            true => Arc::new(SimDisk::memory()),
+            false => Arc::new(RealDisk),
+        };
+        Ground {
+            disk,
+            clock: Clock::new(),
+            #[cfg(feature = "testing")]
+            controls: None,
+        }
+    }
+
+    /// A disk and a time that a test has in its hands.
+    #[cfg(feature = "testing")]
+    pub(crate) fn of_test(disk: SimDisk, controls: crate::testing::Controls) -> Ground {
+        let clock = Clock::ahead(controls.clone());
+        Ground { disk: Arc::new(disk), clock, controls: Some(controls) }
+    }
 }
 
 impl Running {
@@ -68,8 +103,21 @@ impl Running {
         config: &Config,
         handles: Option<Handles>,
     ) -> Result<Running, StartError> {
-        let mut clock = Clock::new();
-        let mut ready = open_store(config, clock.now().wall_ms).await?;
+        Running::start_on(Ground::of(config), config, handles).await
+    }
+
+    /// The same on another ground.
+    pub(crate) async fn start_on(
+        ground: Ground,
+        config: &Config,
+        handles: Option<Handles>,
+    ) -> Result<Running, StartError> {
+        let Ground { disk, mut clock, .. } = ground;
+        let mut ready = open_store(disk, config, clock.now().wall_ms).await?;
+        #[cfg(feature = "testing")]
+        if let Some(controls) = ground.controls {
+            ready.core.set_controls(controls);
+        }
         ready.core.limit_message_ids(config.limits.message_ids_max);
         clock.not_before(ready.core.shard().time_ms());
         let summary = summary_of(&ready.core, &ready.report);
@@ -77,17 +125,43 @@ impl Running {
         let stop = CancellationToken::new();
         let (driver, sender) = Driver::new(ready, clock, handles, stop.clone())
             .map_err(|error| StartError::System(error.to_string()))?;
-        let door = Door::new(config.limits.clone(), report.store, sender, directory);
+        let door = Door::new(config.limits.clone(), report.store, sender.clone(), directory);
         let is_stalled = driver.is_stalled();
         let (health_sender, health) = watch::channel(Health::Running);
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let ended = match driver.run().await {
                 Ok(()) => Health::Stopped,
                 Err(error) => Health::Failed(Arc::new(error)),
             };
             health_sender.send_replace(ended);
         });
-        Ok(Running { door, report, summary, health, is_stalled, stop })
+        #[cfg(not(feature = "testing"))]
+        drop((task, sender));
+        Ok(Running {
+            door,
+            report,
+            summary,
+            health,
+            is_stalled,
+            stop,
+            #[cfg(feature = "testing")]
+            task: task.abort_handle(),
+            #[cfg(feature = "testing")]
+            sender,
+        })
+    }
+
+    /// The end of the process, as far as the broker can tell: nothing is said and nothing is written.
+    #[cfg(feature = "testing")]
+    pub(crate) fn abort(&self) {
+        self.door.close();
+        self.task.abort();
+    }
+
+    /// A way to the engine.
+    #[cfg(feature = "testing")]
+    pub(crate) fn sender(&self) -> tokio::sync::mpsc::Sender<crate::engine::input::Input> {
+        self.sender.clone()
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
@@ -119,7 +193,11 @@ pub(crate) async fn ended(mut health: watch::Receiver<Health>) -> Result<(), Arc
     }
 }
 
-async fn open_store(config: &Config, wall_ms: u64) -> Result<Ready, StartError> {
+async fn open_store(
+    disk: Arc<dyn Disk>,
+    config: &Config,
+    wall_ms: u64,
+) -> Result<Ready, StartError> {
     let dir = config.data_dir.clone();
     let mut options = config.storage.clone();
     options.quarantine = config.quarantine_damage;
@@ -129,11 +207,7 @@ async fn open_store(config: &Config, wall_ms: u64) -> Result<Ready, StartError> 
         options.prewrite = false;
         options.checkpoint_log_bytes = options.checkpoint_log_bytes.min(64 << 20);
     }
-    let opened = tokio::task::spawn_blocking(move || {
-        let disk: Arc<dyn Disk> =
-            if in_memory { Arc::new(SimDisk::memory()) } else { Arc::new(RealDisk) };
-        open(disk, &dir, options, wall_ms)
-    });
+    let opened = tokio::task::spawn_blocking(move || open(disk, &dir, options, wall_ms));
     match opened.await {
         Ok(Ok(ready)) => Ok(ready),
         Ok(Err(source)) => Err(StartError::Open { data_dir: config.data_dir.clone(), source }),

@@ -238,7 +238,8 @@ impl Atomic {
         })?;
         let Some(builder) = self.parts.get_mut(part).and_then(Part::builder) else { return Ok(()) };
         let index = builder.count();
-        let packed = with_record(&value, properties, |record| builder.push(record));
+        let core = place.client().core();
+        let packed = with_record(core, &value, properties, |record| builder.push(record));
         packed.map_err(|error| match error {
             RecordError::BatchFull => {
                 let text =

@@ -36,6 +36,20 @@ pub struct ClientBuilder {
     pub(crate) request_timeout: Duration,
     pub(crate) connect_timeout: Duration,
     connector: Option<Connector>,
+    #[cfg(feature = "testing")]
+    pub(crate) ahead: Option<TimeAhead>,
+}
+
+/// How far the broker's time is ahead.
+#[cfg(feature = "testing")]
+#[derive(Clone)]
+pub(crate) struct TimeAhead(pub(crate) Arc<dyn Fn() -> Duration + Send + Sync>);
+
+#[cfg(feature = "testing")]
+impl std::fmt::Debug for TimeAhead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TimeAhead")
+    }
 }
 
 impl Default for ClientBuilder {
@@ -49,6 +63,8 @@ impl Default for ClientBuilder {
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             connector: None,
+            #[cfg(feature = "testing")]
+            ahead: None,
         }
     }
 }
@@ -114,6 +130,19 @@ impl ClientBuilder {
         F: Fn() -> BoxFuture<'static, io::Result<Box<dyn Transport>>> + Send + Sync + 'static,
     {
         self.connector = Some(Connector(Arc::new(connect)));
+        self
+    }
+
+    /// The broker's time is ahead of the system's by what this says: what is given by how far off
+    /// it is (`delay`, `ttl`) is reckoned from there. For tests with `posthaste-testing`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let builder = posthaste::Client::builder().time_ahead(|| Duration::from_secs(60));
+    /// ```
+    #[cfg(feature = "testing")]
+    pub fn time_ahead(mut self, ahead: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        self.ahead = Some(TimeAhead(Arc::new(ahead)));
         self
     }
 

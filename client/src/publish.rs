@@ -35,6 +35,9 @@ pub struct Properties {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) id: Option<String>,
     pub(crate) not_before_ms: Option<u64>,
+    /// Which times were given by how far off they are.
+    pub(crate) is_delay: bool,
+    pub(crate) is_ttl: bool,
     pub(crate) expires_ms: Option<u64>,
     pub(crate) priority: Option<u8>,
     /// Of one publish: the offset that it must get.
@@ -74,7 +77,9 @@ impl Properties {
     #[must_use]
     pub fn delay(self, delay: Duration) -> Self {
         let now = SystemTime::now();
-        self.at(now.checked_add(delay).unwrap_or(now))
+        let mut properties = self.at(now.checked_add(delay).unwrap_or(now));
+        properties.is_delay = true;
+        properties
     }
 
     /// Deliver it no earlier than this.
@@ -83,6 +88,7 @@ impl Properties {
         // Rounded up: never earlier than asked for.
         let rounded = time.checked_add(Duration::from_nanos(999_999)).unwrap_or(time);
         self.not_before_ms = Some(unix_ms(rounded));
+        self.is_delay = false;
         self
     }
 
@@ -91,6 +97,7 @@ impl Properties {
     pub fn ttl(mut self, ttl: Duration) -> Self {
         let now = SystemTime::now();
         self.expires_ms = Some(unix_ms(now.checked_add(ttl).unwrap_or(now)));
+        self.is_ttl = true;
         self
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use posthaste_protocol::Record;
 
 use crate::codec::{Codec, CodecError};
-use crate::core::{Lane, Push, too_late};
+use crate::core::{Core, Lane, Push, too_late};
 use crate::error::{Failed, Failure, Local};
 use crate::producer::Confirm;
 use crate::publish::Properties;
@@ -90,7 +90,8 @@ fn push(
     let pushed = match properties {
         None => lane.push(&Record { value, ..Record::default() }, None)?,
         Some(properties) => {
-            with_record(value, properties, |record| lane.push(record, properties.expects))?
+            let core = lane.core();
+            with_record(core, value, properties, |record| lane.push(record, properties.expects))?
         }
     };
     Ok(match pushed {
@@ -104,6 +105,7 @@ fn push(
 
 /// The message as it is packed.
 pub(crate) fn with_record<R>(
+    core: &Core,
     value: &[u8],
     properties: &Properties,
     pack: impl FnOnce(&Record<'_>) -> R,
@@ -114,8 +116,8 @@ pub(crate) fn with_record<R>(
         value,
         key: properties.key.as_deref(),
         headers: &headers,
-        not_before_ms: properties.not_before_ms,
-        expires_ms: properties.expires_ms,
+        not_before_ms: core.ahead(properties.not_before_ms, properties.is_delay),
+        expires_ms: core.ahead(properties.expires_ms, properties.is_ttl),
         priority: properties.priority,
         id: properties.id.as_deref(),
     })

@@ -28,6 +28,12 @@ enum System {
     Real,
     #[cfg(test)]
     Simulated(std::sync::Arc<std::sync::atomic::AtomicU64>),
+    /// The real one, and what a test added to it before and since the start.
+    #[cfg(feature = "testing")]
+    Ahead {
+        controls: super::testing::Controls,
+        at_start_us: u64,
+    },
 }
 
 impl System {
@@ -39,7 +45,18 @@ impl System {
             }
             #[cfg(test)]
             System::Simulated(wall_us) => wall_us.load(std::sync::atomic::Ordering::Relaxed),
+            #[cfg(feature = "testing")]
+            System::Ahead { controls, .. } => System::Real.micros() + controls.ahead_us(),
         }
+    }
+
+    /// What is to be added to the time that has passed since the start.
+    fn ahead_us(&self) -> u64 {
+        #[cfg(feature = "testing")]
+        if let System::Ahead { controls, at_start_us } = self {
+            return controls.ahead_us() - at_start_us;
+        }
+        0
     }
 }
 
@@ -55,6 +72,13 @@ impl Clock {
         Clock { system: System::Simulated(wall_us), ..Clock::new() }
     }
 
+    /// Runs ahead of the system's clocks by what a test says.
+    #[cfg(feature = "testing")]
+    pub(crate) fn ahead(controls: super::testing::Controls) -> Clock {
+        let at_start_us = controls.ahead_us();
+        Clock { system: System::Ahead { controls, at_start_us }, ..Clock::new() }
+    }
+
     /// The log has been here already: time goes on from there, whatever the system's clock says.
     pub(crate) fn not_before(&mut self, wall_ms: u64) {
         self.logged_us = wall_ms.saturating_mul(1_000);
@@ -62,7 +86,7 @@ impl Clock {
 
     /// Reads both.
     pub(crate) fn now(&mut self) -> Now {
-        let mono_us = micros(self.start.elapsed());
+        let mono_us = micros(self.start.elapsed()) + self.system.ahead_us();
         self.read(self.system.micros(), mono_us)
     }
 

@@ -95,7 +95,9 @@ pub(crate) struct Core {
     pub(super) services: Services,
     pub(super) counters: Counters,
     pub(super) has_space: bool,
-    space_checked_ms: Option<u64>,
+    pub(super) space_checked_ms: Option<u64>,
+    #[cfg(feature = "testing")]
+    pub(super) controls: Option<super::testing::Controls>,
     /// For the hashes of message ids, once somebody wants ids remembered.
     pub(super) id_key: [u8; 16],
 }
@@ -124,6 +126,8 @@ impl Core {
             counters: Counters::default(),
             has_space: true,
             space_checked_ms: None,
+            #[cfg(feature = "testing")]
+            controls: None,
         }
     }
 
@@ -189,6 +193,8 @@ impl Core {
                 }
             }
             Input::Checkpointed(_) => {}
+            #[cfg(feature = "testing")]
+            Input::Settle(_) => {}
         }
     }
 
@@ -470,6 +476,8 @@ impl Core {
         if !is_fresh {
             self.space_checked_ms = Some(now.mono_ms);
             self.has_space = self.log.space().publishes_allowed;
+            #[cfg(feature = "testing")]
+            self.pretend();
         }
     }
 }

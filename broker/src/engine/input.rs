@@ -82,6 +82,9 @@ pub(crate) enum Input {
         corr: u64,
         response: Box<Response>,
     },
+    /// A test waits until nothing is under way.
+    #[cfg(feature = "testing")]
+    Settle(super::testing::Settled),
     /// A checkpoint was written, or not.
     Checkpointed(Result<(), StorageError>),
 }

@@ -27,6 +27,8 @@ mod requests;
 pub(crate) mod run;
 mod services;
 pub(crate) mod start;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 
 #[cfg(test)]
 mod tests;

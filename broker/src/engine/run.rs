@@ -64,6 +64,8 @@ pub(crate) struct Driver {
     /// When the log began with the block under way, in monotonic milliseconds.
     submitted_ms: Option<u64>,
     is_stalled: Arc<AtomicBool>,
+    #[cfg(feature = "testing")]
+    settled: Vec<super::testing::Settled>,
 }
 
 /// When the next checkpoint may start.
@@ -118,6 +120,8 @@ impl Driver {
             checkpoints: Checkpoints::default(),
             submitted_ms: None,
             is_stalled: Arc::default(),
+            #[cfg(feature = "testing")]
+            settled: Vec::new(),
         };
         Ok((driver, sender))
     }
@@ -145,7 +149,28 @@ impl Driver {
                 () = tokio::task::yield_now(), if has_more => {}
             }
             has_more = self.turn()?;
+            #[cfg(feature = "testing")]
+            self.tell_settled(has_more);
         }
+    }
+
+    /// Tells the tests that wait for it that nothing is under way.
+    #[cfg(feature = "testing")]
+    fn tell_settled(&mut self, has_more: bool) {
+        if !has_more && self.core.is_quiet() && self.inputs.is_empty() {
+            for settled in self.settled.drain(..) {
+                // A test that waits no longer is no matter.
+                drop(settled.send(self.core.connections()));
+            }
+        }
+    }
+
+    /// A test waits: what a tick would do is done at once.
+    #[cfg(feature = "testing")]
+    fn on_settle(&mut self, settled: super::testing::Settled) {
+        self.on_tick();
+        self.core.forget_space();
+        self.settled.push(settled);
     }
 
     fn deadline(&mut self) -> tokio::time::Instant {
@@ -162,10 +187,11 @@ impl Driver {
         let mut next = Some(first);
         let mut left = INPUTS_PER_TURN;
         while let Some(input) = next {
-            if let Input::Checkpointed(result) = input {
-                self.on_checkpointed(result, now);
-            } else {
-                self.core.on_input(input, now);
+            match input {
+                Input::Checkpointed(result) => self.on_checkpointed(result, now),
+                #[cfg(feature = "testing")]
+                Input::Settle(settled) => self.on_settle(settled),
+                input => self.core.on_input(input, now),
             }
             left -= 1;
             // ORDER: take one out of the channel only when it will be handled; it is nowhere else.

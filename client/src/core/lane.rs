@@ -95,6 +95,11 @@ impl Lane {
         Arc::new(Self { core, destination, limits, state, room: Notify::new() })
     }
 
+    /// The client that it belongs to.
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     /// Puts a message into the open batch; one that must get a certain offset into a batch of its own.
     pub(crate) fn push(
         self: &Arc<Self>,

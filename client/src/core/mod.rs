@@ -148,6 +148,18 @@ impl Core {
         &self.options
     }
 
+    /// A time that was given by how far off it is, in the time of the broker.
+    pub(crate) fn ahead(&self, time_ms: Option<u64>, is_relative: bool) -> Option<u64> {
+        #[cfg(feature = "testing")]
+        if is_relative && let Some(ahead) = &self.options.ahead {
+            let ahead_ms = u64::try_from((ahead.0)().as_millis()).unwrap_or(u64::MAX);
+            return time_ms.map(|time_ms| time_ms.saturating_add(ahead_ms));
+        }
+        // Without the feature both times are the same.
+        let _: bool = is_relative;
+        time_ms
+    }
+
     // ---- how it stands ----
 
     pub(crate) fn state(&self) -> ConnState {

@@ -10,6 +10,7 @@ const CRATES: &[(&str, &[&str], &[&str])] = &[
     ("broker", &["posthaste-protocol", "posthaste-storage", "posthaste-broker"], &[]),
     // Itself: its tests turn its own `embedded` feature on.
     ("client", &["posthaste-protocol", "posthaste-broker (optional)", "posthaste"], &[]),
+    ("client/testing", &["posthaste", "posthaste-broker"], &[]),
     ("broker/cli", &["posthaste-broker", "posthaste", "posthaste-protocol"], &[]),
     // The broker for its state machine, which is timed without sockets and disks.
     ("benches", &["posthaste-broker", "posthaste-protocol", "posthaste-storage"], &[]),
@@ -106,7 +107,7 @@ fn listeners_own_no_semantics() {
 #[test]
 fn unsafe_code_stays_in_storage() {
     let mut offences = Vec::new();
-    for folder in ["protocol", "broker", "client"] {
+    for folder in ["protocol", "broker", "client", "client/testing"] {
         let path = tree::root().join(folder).join("src/lib.rs");
         let text = std::fs::read_to_string(path).unwrap();
         if !text.contains("#![forbid(unsafe_code)]") {
