@@ -12,6 +12,7 @@ use crate::error::{Failed, Failure, Local, PublishError};
 use crate::options::unix_ms;
 use crate::place::Place;
 use crate::producer::Confirm;
+use crate::schedule::Recurring;
 use crate::send::{send, try_send};
 use crate::trace_context::{TRACEPARENT, TRACESTATE, TraceContext};
 
@@ -279,6 +280,25 @@ impl<'a, T> Publish<'a, T> {
     pub fn if_empty(mut self) -> Self {
         self.properties.expects = Some(0);
         self
+    }
+
+    /// Not once but again and again, by the broker itself: a schedule of this name. `when` is a line as in a crontab
+    /// (`30 2 * * mon-fri`), a nickname (`@daily`) or an interval (`@every 10m`). A recurring message has no id, delay or
+    /// time to live. See [`Recurring`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), posthaste::Error> {
+    /// # let client = posthaste::Client::connect("memory:").await?;
+    /// # let jobs = client.queue("jobs");
+    /// # jobs.declare().await?;
+    /// let tick = posthaste::Bytes::from("tick");
+    /// jobs.publish(&tick).header("kind", "tick").recurring("tick", "@every 10m").await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn recurring(self, name: impl Into<String>, when: impl Into<String>) -> Recurring<'a, T> {
+        let what = (self.place, self.codec, self.message);
+        Recurring::new(what, self.properties, name.into(), when.into())
     }
 }
 

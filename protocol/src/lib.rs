@@ -75,6 +75,7 @@
 )]
 
 pub mod batch;
+pub mod cron;
 pub mod error;
 pub mod frame;
 pub mod limits;
@@ -82,6 +83,7 @@ mod mutant;
 pub mod names;
 pub mod request;
 pub mod response;
+pub mod schedule;
 pub mod service;
 mod wire;
 

@@ -109,6 +109,13 @@ pub const REQUEST_TIMEOUT_MS_MAX: u32 = 3_600_000;
 /// Most services in one answer.
 pub const SERVICES_LISTED_MAX: u32 = 1_000;
 
+/// Largest message of a schedule, as a batch.
+pub const SCHEDULE_BATCH_BYTES_MAX: u32 = 64 << 10;
+/// Longest name of a time zone.
+pub const ZONE_BYTES_MAX: u32 = 64;
+/// Most schedules in one answer.
+pub const SCHEDULES_LISTED_MAX: u32 = 1_000;
+
 // The largest message, alone in a batch (5 bytes of length, 1 of flags), can be published and
 // delivered.
 const _: () = assert!(MESSAGE_BYTES_MAX + BATCH_HEADER_BYTES + 6 <= BATCH_BYTES_MAX);

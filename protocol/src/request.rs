@@ -8,6 +8,7 @@ pub use codec::kind;
 pub use codec::{encode_atomic_head, encode_publish_head};
 
 use crate::names::{GroupName, Name};
+use crate::schedule::ScheduleCall;
 use crate::service::ServiceCall;
 use bytes::Bytes;
 
@@ -352,4 +353,6 @@ pub enum Request {
     Stats,
     /// Request and reply.
     Service(ServiceCall),
+    /// Recurring messages.
+    Schedule(ScheduleCall),
 }

@@ -12,6 +12,7 @@ pub use pieces::{PieceHead, encode_deliver_head};
 use crate::error::ErrorReply;
 use crate::names::{GroupName, Name};
 use crate::request::{Held, Kind, Settings, TargetId};
+use crate::schedule::ScheduleReply;
 use crate::service::ServiceReply;
 use bytes::Bytes;
 
@@ -301,6 +302,8 @@ pub enum Response {
     Stats(Stats),
     /// Of request and reply.
     Service(ServiceReply),
+    /// Recurring messages.
+    Schedule(ScheduleReply),
     /// The request under this id failed; nothing was done.
     Error(ErrorReply),
 }

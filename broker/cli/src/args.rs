@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::output::Format;
 use crate::values;
 use crate::{
-    bench, completions, consume, dead, explain, group, ls, publish, purge, queue, report, serve,
-    service, tail, topic,
+    bench, completions, consume, dead, explain, group, ls, publish, purge, queue, report, schedule,
+    serve, service, tail, topic,
 };
 
 /// A durable message broker: queues, topics, groups.
@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Report(report::Report),
     Dead(dead::Dead),
     Purge(purge::Purge),
+    #[command(alias = "cron")]
+    Schedule(schedule::Schedule),
     #[command(alias = "request")]
     Req(service::Req),
     Reply(service::Reply),
@@ -100,8 +102,14 @@ pub(crate) enum Command {
 }
 
 /// Verbs of other tools, and ours.
-const ALIASES: [(&str, &str); 5] =
-    [("produce", "pub"), ("publish", "pub"), ("sub", "tail"), ("list", "ls"), ("request", "req")];
+const ALIASES: [(&str, &str); 6] = [
+    ("produce", "pub"),
+    ("publish", "pub"),
+    ("sub", "tail"),
+    ("list", "ls"),
+    ("request", "req"),
+    ("cron", "schedule"),
+];
 
 /// Says once, on stderr, what the verb is called here.
 pub(crate) fn name_the_real_verb(global: &Global) {

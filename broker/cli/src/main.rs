@@ -26,6 +26,7 @@ mod purge;
 mod queue;
 mod refusals;
 mod report;
+mod schedule;
 mod serve;
 mod service;
 mod settings;
@@ -80,6 +81,7 @@ async fn ask(command: Command, context: &Context) -> Outcome {
         Command::Report(args) => report::run(&args, context).await,
         Command::Dead(args) => dead::run(&args, context).await,
         Command::Purge(args) => purge::run(&args, context).await,
+        Command::Schedule(args) => schedule::run(&args, context).await,
         Command::Req(args) => service::req(&args, context).await,
         Command::Reply(args) => service::reply(&args, context).await,
         Command::Service(args) => service::run(&args, context).await,

@@ -204,6 +204,7 @@ impl Core {
             self.open.command(&command);
         }
         self.shard.wake_delayed(now.wall_ms);
+        self.publish_schedules(now);
         let due = self.resting.extract_if(.., |(at, _)| *at <= now.mono_ms);
         for (_, group) in due {
             self.shard.unpark(group);
@@ -213,7 +214,10 @@ impl Core {
 
     /// When [`Core::on_time`] has something to do, in monotonic milliseconds.
     pub(crate) fn next_time(&self, now: Now) -> Option<u64> {
-        let due = self.shard.next_due().map(|due| now.mono_ms + due.saturating_sub(now.wall_ms));
+        // A full block has to go first; its commit turns the loop.
+        let recurring = self.has_room().then(|| self.shard.next_schedule()).flatten();
+        let due = [self.shard.next_due(), recurring].into_iter().flatten().min();
+        let due = due.map(|due| now.mono_ms + due.saturating_sub(now.wall_ms));
         let rested = self.resting.iter().map(|(at, _)| *at).min();
         let requests = self.services.next_deadline();
         [self.shard.next_deadline(), due, rested, requests].into_iter().flatten().min()
@@ -469,7 +473,7 @@ impl Core {
         }
     }
 
-    fn check_space(&mut self, now: Now) {
+    pub(super) fn check_space(&mut self, now: Now) {
         let is_fresh = self
             .space_checked_ms
             .is_some_and(|checked| now.mono_ms < checked.saturating_add(SPACE_CHECK_MS));

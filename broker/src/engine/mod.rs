@@ -10,6 +10,7 @@
 pub(crate) mod apply;
 mod atomic;
 pub(crate) mod backstage;
+mod calendar;
 pub(crate) mod clock;
 mod consumers;
 pub(crate) mod core;
@@ -25,6 +26,7 @@ mod publish;
 mod reads;
 mod requests;
 pub(crate) mod run;
+mod schedules;
 mod services;
 pub(crate) mod start;
 #[cfg(feature = "testing")]

@@ -161,16 +161,20 @@ impl Core {
         }
     }
 
+    pub(super) fn check_disk(&self) -> Result<(), Refusal> {
+        if self.has_space {
+            return Ok(());
+        }
+        let message = "the disk is nearly full: publishes are refused, consuming and deleting work";
+        Err(Refusal::new(ErrorCode::NoSpace, message))
+    }
+
     pub(super) fn check_publish(
         &self,
         connection: ConnectionId,
         producer: u32,
     ) -> Result<(), Refusal> {
-        if !self.has_space {
-            let message =
-                "the disk is nearly full: publishes are refused, consuming and deleting work";
-            return Err(Refusal::new(ErrorCode::NoSpace, message));
-        }
+        self.check_disk()?;
         self.check_owner(connection, producer)
     }
 

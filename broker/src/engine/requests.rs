@@ -13,6 +13,7 @@ use posthaste_protocol::limits::META_BYTES_MAX;
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::request::{DeadAction, Start};
 use posthaste_protocol::response::Stats;
+use posthaste_protocol::schedule::ScheduleCall;
 use posthaste_protocol::service::ServiceCall;
 use posthaste_protocol::{Request, Response};
 
@@ -118,6 +119,7 @@ impl Core {
                 Ok(())
             }
             Request::Service(call) => self.service_call(asked, call, now),
+            Request::Schedule(call) => self.schedule_call(asked, call, now),
             Request::Consume(_)
             | Request::Credit(_)
             | Request::Settle { .. }
@@ -145,6 +147,7 @@ impl Core {
                 | Request::Dead { .. }
                 | Request::Stats
                 | Request::Service(ServiceCall::Ask { .. } | ServiceCall::Services { .. })
+                | Request::Schedule(ScheduleCall::List { .. })
         );
         let Some(connection) = self.connections.get(&asked.connection) else { return Ok(()) };
         if is_question && (connection.is_crowded() || connection.reads >= READS_MAX) {

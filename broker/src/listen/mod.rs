@@ -7,6 +7,7 @@ mod handshake;
 mod notices;
 mod places;
 mod reader;
+mod schedule;
 mod service;
 mod writer;
 

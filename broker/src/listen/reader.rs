@@ -5,9 +5,9 @@
 //! before the engine sees it. Memory for batches comes out of one budget for all connections.
 
 use super::handshake::Greeted;
-use super::service;
 use super::writer::WriteEnd;
 use super::{Door, Ended};
+use super::{schedule, service};
 use crate::engine::input::{AtomicGroup, ConnectionId, GroupPart, Input, Item};
 use crate::engine::outbox::Outbox;
 use bytes::BytesMut;
@@ -15,6 +15,7 @@ use posthaste_protocol::batch::{RecordLimits, Seed, check_records, verify_batch}
 use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::frame::CutOf;
 use posthaste_protocol::request::{Atomic, AtomicPart, TargetId};
+use posthaste_protocol::schedule::ScheduleCall;
 use posthaste_protocol::service::ServiceCall;
 use posthaste_protocol::{DecodeError, Request, Response};
 use std::collections::HashMap;
@@ -237,6 +238,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 Err(reply) => self.refuse(0, corr, reply),
             },
             Ok(Request::Service(call)) => self.take_service(channel, corr, call),
+            Ok(Request::Schedule(call)) => self.take_schedule(channel, corr, call),
             Ok(Request::Close) => self.has_closed = true,
             Ok(Request::Hello(_)) => {
                 let error = DecodeError::new(ErrorCode::ProtocolError, 4, "hello came twice");
@@ -299,6 +301,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         };
         let request = Box::new(Request::Service(call));
         self.items.push(Item::Request { channel, corr, request });
+    }
+
+    fn take_schedule(&mut self, channel: u16, corr: u64, call: ScheduleCall) {
+        match schedule::check(&call, &self.door.inner.limits) {
+            Ok(()) => {
+                let request = Box::new(Request::Schedule(call));
+                self.items.push(Item::Request { channel, corr, request });
+            }
+            Err(error) => self.refuse(channel, corr, error.to_reply()),
+        }
     }
 
     fn check(

@@ -51,6 +51,11 @@ impl Shard {
                 self.producers.accept_group(*producer, *sequence, now_ms);
             }
             Command::IdKey { key } => drop(self.message_ids.key.get_or_insert(*key)),
+            Command::SetSchedule { id, schedule } => self.schedules.apply_set(*id, schedule),
+            Command::CancelSchedule { name } => self.schedules.apply_cancel(name),
+            Command::SchedulePublished { id, at_ms, next_ms } => {
+                self.schedules.apply_published(*id, *at_ms, *next_ms);
+            }
         }
     }
 

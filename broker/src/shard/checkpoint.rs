@@ -39,12 +39,14 @@ enum Section {
     Ledgers = 6,
     /// Message ids of queues and topics with a window.
     MessageIds = 8,
+    /// Recurring messages.
+    Schedules = 12,
     /// Empty: nothing is cut off.
     End = 0xffff,
 }
 
 impl Section {
-    const ALL: [Section; 8] = [
+    const ALL: [Section; 9] = [
         Section::Shard,
         Section::Streams,
         Section::Groups,
@@ -52,6 +54,7 @@ impl Section {
         Section::CleanStop,
         Section::Ledgers,
         Section::MessageIds,
+        Section::Schedules,
         Section::End,
     ];
 
@@ -74,6 +77,7 @@ impl Section {
             | Section::Producers
             | Section::Ledgers
             | Section::MessageIds
+            | Section::Schedules
             | Section::End => 1,
         }
     }

@@ -53,6 +53,16 @@ impl Command {
                 out.put_varint(u64::from(*producer));
                 out.put_varint(*sequence);
             }
+            Command::SetSchedule { id, schedule } => {
+                out.put_varint(u64::from(*id));
+                out.put_schedule(schedule);
+            }
+            Command::CancelSchedule { name } => out.put_text(name.as_str()),
+            Command::SchedulePublished { id, at_ms, next_ms } => {
+                out.put_varint(u64::from(*id));
+                out.put_varint(*at_ms);
+                out.put_varint(*next_ms);
+            }
         }
     }
 
@@ -98,6 +108,13 @@ fn decode(kind: u8, input: &mut Input<'_>) -> Result<Option<Command>, Malformed>
         12 => Command::DeadDrop { group: group(input)?, offset: input.option(Input::varint)? },
         13 => Command::IdKey { key: input.array()? },
         14 => Command::Atomic { producer: input.varint32()?, sequence: input.varint()? },
+        40 => Command::SetSchedule { id: input.varint32()?, schedule: Box::new(input.schedule()?) },
+        41 => Command::CancelSchedule { name: input.name()? },
+        42 => Command::SchedulePublished {
+            id: input.varint32()?,
+            at_ms: input.varint()?,
+            next_ms: input.varint()?,
+        },
         _ => return Ok(None),
     }))
 }
@@ -153,6 +170,7 @@ fn put_ranges(ranges: &[Range], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::schedules::Schedule;
     use posthaste_protocol::request::{Kind, Settings};
 
     fn range(first: u64, end: u64) -> Range {
@@ -161,6 +179,10 @@ mod tests {
 
     /// One of each kind and its payload in hexadecimal, as `docs/storage-format.md` quotes them.
     fn golden() -> Vec<(Command, &'static str)> {
+        [golden_of_queues(), golden_schedules()].concat()
+    }
+
+    fn golden_of_queues() -> Vec<(Command, &'static str)> {
         let settings =
             Settings { max_attempts: Some(8), retain_ms: Some(86_400_000), ..Settings::default() };
         let settle = |end, cause, ranges| {
@@ -253,6 +275,27 @@ mod tests {
         ]
     }
 
+    fn golden_schedules() -> Vec<(Command, &'static str)> {
+        vec![
+            (
+                Command::SetSchedule {
+                    id: 5,
+                    schedule: Box::new(Schedule {
+                        name: "tick".try_into().unwrap(),
+                        to: "jobs".try_into().unwrap(),
+                        when: "@daily".into(),
+                        zone: "UTC".into(),
+                        batch: vec![1, 2, 3].into(),
+                        next_ms: 128,
+                    }),
+                },
+                "05 04 7469636b 04 6a6f6273 06 406461696c79 03 555443 03 010203 8001",
+            ),
+            (Command::CancelSchedule { name: "tick".try_into().unwrap() }, "04 7469636b"),
+            (Command::SchedulePublished { id: 5, at_ms: 128, next_ms: 256 }, "05 8001 8002"),
+        ]
+    }
+
     fn bytes(hex: &str) -> Vec<u8> {
         let digits: Vec<u32> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
         digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect()
@@ -272,7 +315,7 @@ mod tests {
     fn each_kind_has_a_golden_command() {
         let mut kinds: Vec<u8> = golden().iter().map(|(command, _)| command.kind()).collect();
         kinds.dedup();
-        assert_eq!(kinds, (1..=14).collect::<Vec<u8>>());
+        assert_eq!(kinds, (1..=14).chain(40..=42).collect::<Vec<u8>>());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `codec.rs`.
 
 use super::effects::{GroupId, Range, StreamId};
+use super::schedules::Schedule;
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::request::{Kind, Settings};
 
@@ -109,6 +110,27 @@ pub enum Command {
         producer: u32,
         /// The producer's number of it.
         sequence: u64,
+    },
+    /// Creates or changes a schedule.
+    SetSchedule {
+        /// The number of this setting.
+        id: u32,
+        /// What.
+        schedule: Box<Schedule>,
+    },
+    /// Removes a schedule.
+    CancelSchedule {
+        /// Which.
+        name: Name,
+    },
+    /// A schedule has published its message, in the same block.
+    SchedulePublished {
+        /// The number of its setting.
+        id: u32,
+        /// When, in milliseconds since 1970.
+        at_ms: u64,
+        /// When it is due again.
+        next_ms: u64,
     },
 }
 
@@ -217,6 +239,9 @@ impl Command {
             Command::DeadDrop { .. } => 12,
             Command::IdKey { .. } => 13,
             Command::Atomic { .. } => 14,
+            Command::SetSchedule { .. } => 40,
+            Command::CancelSchedule { .. } => 41,
+            Command::SchedulePublished { .. } => 42,
         }
     }
 }

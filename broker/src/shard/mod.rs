@@ -32,6 +32,7 @@ mod query;
 mod ranges;
 mod ready;
 mod retry;
+pub mod schedules;
 mod settle;
 mod siphash;
 mod stream;
@@ -51,6 +52,7 @@ use message_ids::MessageIds;
 use overlay::Overlay;
 use posthaste_protocol::names::Name;
 use ranges::RangeSet;
+use schedules::Schedules;
 use std::collections::{BTreeMap, VecDeque};
 use stream::Stream;
 use timers::Timers;
@@ -68,6 +70,7 @@ pub struct Shard {
     /// Time of the newest block applied.
     time_ms: u64,
     aging: Aging,
+    schedules: Schedules,
 
     // Live.
     consumers: BTreeMap<ConsumerId, Consumer>,

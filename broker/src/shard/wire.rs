@@ -3,6 +3,10 @@
 //! Reading never panics and never allocates more than the bytes at hand justify.
 
 use super::effects::Range;
+use super::schedules::Schedule;
+use bytes::Bytes;
+use posthaste_protocol::cron::RECURRENCE_BYTES_MAX;
+use posthaste_protocol::limits::{SCHEDULE_BATCH_BYTES_MAX, ZONE_BYTES_MAX};
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::request::{Kind, Settings};
 
@@ -261,6 +265,18 @@ impl<'a> Input<'a> {
         Ok(ranges)
     }
 
+    pub(crate) fn schedule(&mut self) -> Result<Schedule, Malformed> {
+        let (name, to) = (self.name()?, self.name()?);
+        let when = self.text(RECURRENCE_BYTES_MAX as usize)?.to_owned();
+        let zone = self.text(ZONE_BYTES_MAX as usize)?.to_owned();
+        let len = self.count(1)?;
+        if len > SCHEDULE_BATCH_BYTES_MAX as usize {
+            return Err(self.error("the message of a schedule is too long"));
+        }
+        let batch = Bytes::copy_from_slice(self.take(len)?);
+        Ok(Schedule { name, to, when, zone, batch, next_ms: self.varint()? })
+    }
+
     /// Nothing may follow.
     pub(crate) fn end(&self) -> Result<(), Malformed> {
         if self.remaining() > 0 {
@@ -326,6 +342,16 @@ pub(crate) trait Output {
         self.put(&[SETTINGS_MASKED]);
         self.put_varint(bits.sum());
         values.iter().flatten().for_each(|value| self.put_varint(*value));
+    }
+
+    fn put_schedule(&mut self, schedule: &Schedule) {
+        let Schedule { name, to, when, zone, batch, next_ms } = schedule;
+        for text in [name.as_str(), to.as_str(), when, zone] {
+            self.put_text(text);
+        }
+        self.put_varint(batch.len() as u64);
+        self.put(batch);
+        self.put_varint(*next_ms);
     }
 
     fn put_range(&mut self, from: u64, range: Range) {

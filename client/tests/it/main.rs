@@ -16,6 +16,7 @@ mod random;
 mod real;
 mod reconnect;
 mod requests;
+mod schedules;
 mod services;
 mod trace_context;
 mod worker;

@@ -11,6 +11,7 @@ use crate::limits::{
     AUTH_BYTES_MAX, LIST_MAX, MECHANISM_BYTES_MAX, READ_MESSAGES_MAX, SETTLE_ITEMS_MAX,
 };
 use crate::names::{GroupName, Name};
+use crate::schedule::ScheduleCall;
 use crate::service::ServiceCall;
 use crate::wire::{Reader, put_bool, put_bytes, put_count, put_name, put_text};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -45,6 +46,9 @@ pub mod kind {
     pub const ASK: u8 = 50;
     pub const ANSWER: u8 = 51;
     pub const SERVICES: u8 = 52;
+    pub const SET_SCHEDULE: u8 = 56;
+    pub const CANCEL_SCHEDULE: u8 = 57;
+    pub const LIST_SCHEDULES: u8 = 58;
 }
 
 /// Flag of a publish: the offset that its first message must get follows.
@@ -81,6 +85,9 @@ impl Request {
             Request::Service(ServiceCall::Ask { .. }) => kind::ASK,
             Request::Service(ServiceCall::Answer { .. }) => kind::ANSWER,
             Request::Service(ServiceCall::Services { .. }) => kind::SERVICES,
+            Request::Schedule(ScheduleCall::Set { .. }) => kind::SET_SCHEDULE,
+            Request::Schedule(ScheduleCall::Cancel { .. }) => kind::CANCEL_SCHEDULE,
+            Request::Schedule(ScheduleCall::List { .. }) => kind::LIST_SCHEDULES,
         }
     }
 
@@ -105,6 +112,7 @@ impl Request {
             Request::Publish { batch, .. } => batch,
             Request::Atomic(atomic) => &atomic.batches,
             Request::Service(call) => call.batch(),
+            Request::Schedule(call) => call.batch(),
             _ => &[],
         }
     }
@@ -115,6 +123,7 @@ impl Request {
             Request::Publish { batch, .. } => Some(batch),
             Request::Atomic(atomic) => Some(&mut atomic.batches),
             Request::Service(call) => call.batch_mut(),
+            Request::Schedule(call) => call.batch_mut(),
             _ => None,
         }
     }
@@ -181,6 +190,7 @@ impl Request {
                 action.encode(out);
             }
             Request::Service(call) => call.encode(out),
+            Request::Schedule(call) => call.encode(out),
         }
     }
 
@@ -228,7 +238,12 @@ fn decode_meta(
     if header.kind == kind::PUBLISH && header.flags == 0 && header.channel == 0 {
         return decode_publish(meta, payload_len);
     }
-    if !matches!(header.kind, kind::HELLO..=kind::ATOMIC | kind::SERVE..=kind::SERVICES) {
+    if !matches!(
+        header.kind,
+        kind::HELLO..=kind::ATOMIC
+            | kind::SERVE..=kind::SERVICES
+            | kind::SET_SCHEDULE..=kind::LIST_SCHEDULES
+    ) {
         return Err(DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command"));
     }
     if header.flags != 0 {
@@ -244,13 +259,14 @@ fn decode_meta(
         kind::CONSUME..=kind::CANCEL => decode_consumer(header.kind, &mut reader)?,
         kind::READ..=kind::STATS => decode_tool(header.kind, &mut reader)?,
         kind::SERVE..=kind::SERVICES => decode_service(header.kind, &mut reader)?,
+        kind::SET_SCHEDULE..=kind::LIST_SCHEDULES => decode_schedule(header.kind, &mut reader)?,
         _ => decode_connection(header.kind, &mut reader)?,
     };
     reader.finish()?;
     match (request.payload_mut(), payload_len) {
         (None, 0) => Ok(request),
         (None, _) => Err(reader.malformed("this command has no payload")),
-        (Some(_), 0) => Err(reader.malformed("a request or an answer without a body")),
+        (Some(_), 0) => Err(reader.malformed("this command needs a message")),
         (Some(_), _) => Ok(request),
     }
 }
@@ -258,6 +274,11 @@ fn decode_meta(
 fn decode_service(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
     let unknown = || DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command");
     ServiceCall::decode(kind, reader)?.map(Request::Service).ok_or_else(unknown)
+}
+
+fn decode_schedule(kind: u8, reader: &mut Reader<'_>) -> Result<Request, DecodeError> {
+    let unknown = || DecodeError::new(ErrorCode::Unsupported, 4, "an unknown command");
+    ScheduleCall::decode(kind, reader)?.map(Request::Schedule).ok_or_else(unknown)
 }
 
 fn put_names(out: &mut BytesMut, name: &Name, group: Option<&GroupName>) {

@@ -10,6 +10,7 @@ use crate::error::{DecodeError, ErrorCode, ErrorReply};
 use crate::frame::{CutOf, Draft, FLAG_ERROR, Frame, FrameHeader, Whole};
 use crate::limits::{LIST_MAX, META_BYTES_MAX};
 use crate::request::Held;
+use crate::schedule::ScheduleReply;
 use crate::service::ServiceReply;
 use crate::wire::{Reader, put_bool, put_count};
 use bytes::{BufMut, BytesMut};
@@ -46,6 +47,9 @@ pub mod kind {
     pub const REPLIED: u8 = KIND_REPLY | kind::ASK;
     pub const REQUESTED: u8 = KIND_REPLY | kind::ANSWER;
     pub const SERVICES: u8 = KIND_REPLY | kind::SERVICES;
+    pub const SCHEDULE_SET: u8 = KIND_REPLY | kind::SET_SCHEDULE;
+    pub const SCHEDULE_CANCELED: u8 = KIND_REPLY | kind::CANCEL_SCHEDULE;
+    pub const SCHEDULES: u8 = KIND_REPLY | kind::LIST_SCHEDULES;
 }
 
 impl Response {
@@ -77,6 +81,9 @@ impl Response {
             Response::Service(ServiceReply::Replied(_)) => kind::REPLIED,
             Response::Service(ServiceReply::Requested(_)) => kind::REQUESTED,
             Response::Service(ServiceReply::Services { .. }) => kind::SERVICES,
+            Response::Schedule(ScheduleReply::Set { .. }) => kind::SCHEDULE_SET,
+            Response::Schedule(ScheduleReply::Canceled) => kind::SCHEDULE_CANCELED,
+            Response::Schedule(ScheduleReply::Listed { .. }) => kind::SCHEDULES,
             Response::Error(_) => kind::ERROR,
         }
     }
@@ -161,6 +168,7 @@ impl Response {
             }
             Response::Stats(stats) => stats.encode(out),
             Response::Service(reply) => reply.encode(out),
+            Response::Schedule(reply) => reply.encode(out),
         }
     }
 
@@ -257,6 +265,10 @@ fn decode_fields(
             Response::DeadLetters { items, total }
         }
         kind::STATS => Response::Stats(Stats::decode(reader)?),
+        kind::SCHEDULE_SET..=kind::SCHEDULES => {
+            let unknown = || DecodeError::new(ErrorCode::Unsupported, 4, "an unknown response");
+            ScheduleReply::decode(kind, reader)?.map(Response::Schedule).ok_or_else(unknown)?
+        }
         _ => return decode_service(kind, reader, batches),
     })
 }

@@ -42,7 +42,7 @@ impl Welcome {
 }
 
 impl Declared {
-    pub(super) fn encode(self, out: &mut BytesMut) {
+    pub(crate) fn encode(self, out: &mut BytesMut) {
         out.put_u8(match self {
             Declared::Created => 1,
             Declared::Unchanged => 2,
@@ -50,7 +50,7 @@ impl Declared {
         });
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Declared, DecodeError> {
+    pub(crate) fn decode(reader: &mut Reader<'_>) -> Result<Declared, DecodeError> {
         let before = reader.clone();
         match reader.u8()? {
             1 => Ok(Declared::Created),

@@ -12,6 +12,7 @@ use posthaste_protocol::frame::PREFACE;
 use posthaste_protocol::limits;
 use posthaste_protocol::request::*;
 use posthaste_protocol::response::*;
+use posthaste_protocol::schedule::{ScheduleCall, ScheduleInfo, ScheduleReply};
 use posthaste_protocol::service::{Answer, Requested, ServiceCall, ServiceInfo, ServiceReply};
 use posthaste_protocol::{ErrorCode, ErrorReply, GroupName, Name, NameError};
 use std::collections::BTreeMap;
@@ -272,6 +273,46 @@ fn service_replies() -> Vec<(&'static str, u16, u64, Response)> {
     replies.map(|(name, id, reply)| (name, 0, id, Response::Service(reply))).into()
 }
 
+fn schedule_calls() -> Vec<(&'static str, u16, u64, Request)> {
+    let id = REQUEST_ID_FIRST;
+    let mut builder = BatchBuilder::new();
+    Message { value: b"all shops".to_vec(), ..Message::default() }.push(&mut builder).unwrap();
+    let set = ScheduleCall::Set {
+        name: name("nightly"),
+        to: name("reports"),
+        when: "30 2 * * mon-fri".into(),
+        zone: "Europe/Berlin".into(),
+        batch: builder.finish(seed("reports"), 0, 0, 0),
+    };
+    let calls = [
+        ("set-schedule", id + 28, set),
+        ("cancel-schedule", id + 29, ScheduleCall::Cancel { name: name("nightly") }),
+        ("list-schedules", id + 30, ScheduleCall::List { after: None, limit: 100 }),
+    ];
+    calls.map(|(name, id, call)| (name, 0, id, Request::Schedule(call))).into()
+}
+
+fn schedule_replies() -> Vec<(&'static str, u16, u64, Response)> {
+    let id = REQUEST_ID_FIRST;
+    let info = ScheduleInfo {
+        name: name("nightly"),
+        to: name("reports"),
+        when: "30 2 * * mon-fri".into(),
+        zone: "Europe/Berlin".into(),
+        next_ms: 1_700_000_000_000,
+        last_ms: 0,
+        published: 0,
+        waits_for: "no room".into(),
+    };
+    let set = ScheduleReply::Set { declared: Declared::Created, next_ms: 1_700_000_000_000 };
+    let replies = [
+        ("schedule-set", id + 28, set),
+        ("schedule-canceled", id + 29, ScheduleReply::Canceled),
+        ("schedules", id + 30, ScheduleReply::Listed { items: vec![info], more: false }),
+    ];
+    replies.map(|(name, id, reply)| (name, 0, id, Response::Schedule(reply))).into()
+}
+
 fn description() -> Description {
     Description {
         id: 2,
@@ -392,10 +433,12 @@ fn frames() -> Vec<(&'static str, u16, u64, Said)> {
     let requests = requests()
         .into_iter()
         .chain(service_calls())
+        .chain(schedule_calls())
         .map(|(n, ch, id, said)| (n, ch, id, Said::Request(said)));
     let responses = responses()
         .into_iter()
         .chain(service_replies())
+        .chain(schedule_replies())
         .map(|(n, ch, id, said)| (n, ch, id, Said::Response(said)));
     requests.chain(responses).collect()
 }
@@ -451,7 +494,9 @@ fn every_kind_has_a_block() {
     kinds.sort_unstable();
     kinds.dedup();
     let responses = (0x80..=0x96).filter(|kind| ![0x82, 0x86].contains(kind));
-    let all: Vec<u8> = (1..=22).chain(48..=52).chain(responses).chain(0xb0..=0xb4).collect();
+    let requests = (1..=22).chain(48..=52).chain(56..=58);
+    let responses = responses.chain(0xb0..=0xb4).chain(0xb8..=0xba);
+    let all: Vec<u8> = requests.chain(responses).collect();
     assert_eq!(kinds, all);
 }
 
@@ -553,6 +598,9 @@ fn the_table_of_limits_is_that_of_the_code() {
         REQUESTS_BYTES_PER_CONNECTION_MAX,
         REQUEST_TIMEOUT_MS_MAX,
         SERVICES_LISTED_MAX,
+        SCHEDULE_BATCH_BYTES_MAX,
+        ZONE_BYTES_MAX,
+        SCHEDULES_LISTED_MAX,
     );
     assert_eq!(DOCUMENT.lines().filter(|line| line.starts_with("| `")).count(), rows);
 }

@@ -155,6 +155,7 @@ fn names_that_are_none_are_refused_and_the_connection_goes_on() {
 #[test]
 fn values_out_of_their_range_are_refused_and_the_connection_goes_on() {
     use posthaste_protocol::request::{DeadAction, Held, Hello, Outcome, Settings, Settle, Start};
+    use posthaste_protocol::schedule::ScheduleCall;
     use posthaste_protocol::service::ServiceCall;
     use posthaste_protocol::{GroupName, Name};
     let name = Name::try_from("n").unwrap();
@@ -184,7 +185,10 @@ fn values_out_of_their_range_are_refused_and_the_connection_goes_on() {
         let batch = bytes::Bytes::from_static(b"batch");
         Request::Service(ServiceCall::Ask { name: service.clone(), timeout_ms, batch })
     };
+    let list_schedules = |limit| Request::Schedule(ScheduleCall::List { after: None, limit });
     let wrong = [
+        list_schedules(0),
+        list_schedules(1_001),
         declare(Settings { max_attempts: Some(0), ..settings.clone() }),
         declare(Settings { max_attempts: Some(1_000_001), ..settings.clone() }),
         declare(Settings { lease_ms: Some(99), ..settings.clone() }),

@@ -6,12 +6,13 @@ use posthaste_protocol::error::{ErrorCode, ErrorReply};
 use posthaste_protocol::names::{GroupName, Name};
 use posthaste_protocol::request::*;
 use posthaste_protocol::response::*;
+use posthaste_protocol::schedule::{ScheduleCall, ScheduleInfo, ScheduleReply};
 use posthaste_protocol::service::{Answer, Requested, ServiceCall, ServiceInfo, ServiceReply};
 
 /// Kinds that [`Random::request`] makes, one after the other.
-pub(crate) const REQUESTS: usize = 27;
+pub(crate) const REQUESTS: usize = 30;
 /// Kinds that [`Random::response`] makes.
-pub(crate) const RESPONSES: usize = 26;
+pub(crate) const RESPONSES: usize = 29;
 
 /// SplitMix64.
 pub(crate) struct Random(u64);
@@ -214,6 +215,47 @@ impl Random {
         }
     }
 
+    fn schedule_call(&mut self, turn: usize) -> ScheduleCall {
+        match turn {
+            0 => ScheduleCall::Set {
+                name: self.name(),
+                to: self.name(),
+                when: self.text(30),
+                zone: self.text(10),
+                batch: self.batch(),
+            },
+            1 => ScheduleCall::Cancel { name: self.name() },
+            _ => ScheduleCall::List {
+                after: self.option(Random::name),
+                limit: self.within(1..1_001) as u32,
+            },
+        }
+    }
+
+    fn schedule_info(&mut self) -> ScheduleInfo {
+        ScheduleInfo {
+            name: self.name(),
+            to: self.name(),
+            when: self.text(30),
+            zone: self.text(10),
+            next_ms: self.number(),
+            last_ms: self.number(),
+            published: self.number(),
+            waits_for: self.text(30),
+        }
+    }
+
+    fn schedule_reply(&mut self, turn: usize) -> ScheduleReply {
+        match turn {
+            0 => ScheduleReply::Set { declared: Declared::Updated, next_ms: self.number() },
+            1 => ScheduleReply::Canceled,
+            _ => ScheduleReply::Listed {
+                items: self.list(Random::schedule_info),
+                more: self.chance(),
+            },
+        }
+    }
+
     fn service_info(&mut self) -> ServiceInfo {
         ServiceInfo {
             name: self.name(),
@@ -310,7 +352,8 @@ impl Random {
                 action: self.action(),
             },
             20 => Request::Stats,
-            turn => Request::Service(self.service_call(turn - 22)),
+            turn @ 22..27 => Request::Service(self.service_call(turn - 22)),
+            turn => Request::Schedule(self.schedule_call(turn - 27)),
         }
     }
 
@@ -463,7 +506,8 @@ impl Random {
                 uptime_ms: self.number(),
             }),
             19 => Response::Error(self.error()),
-            turn => Response::Service(self.service_reply(turn - 21)),
+            turn @ 21..26 => Response::Service(self.service_reply(turn - 21)),
+            turn => Response::Schedule(self.schedule_reply(turn - 26)),
         }
     }
 }

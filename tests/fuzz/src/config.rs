@@ -1,10 +1,11 @@
-//! Values of the command line: durations, sizes, counts, places, headers.
+//! Values of the command line: durations, sizes, counts, places, headers, recurrences.
 
 // The command line is a program and no library: its file is compiled here once more.
 #[expect(dead_code, reason = "only the parsers are fed")]
 #[path = "../../../broker/cli/src/values.rs"]
 mod values;
 
+use posthaste_protocol::cron::{EVERY_MS_MAX, EVERY_MS_MIN, Recurrence};
 use std::time::Duration;
 
 const CENTURY: Duration = Duration::from_secs(100 * 366 * 86_400);
@@ -29,6 +30,15 @@ pub fn run(data: &[u8]) {
         assert_eq!(format!("{name}={value}"), text);
     }
     drop(values::place(text));
+    match Recurrence::parse(text) {
+        Ok(Recurrence::EveryMs(every_ms)) => {
+            assert!((EVERY_MS_MIN..=EVERY_MS_MAX).contains(&every_ms));
+        }
+        Ok(Recurrence::Cron(cron)) => {
+            assert!(cron.hours().next().is_some() && cron.minutes().next().is_some());
+        }
+        Err(error) => assert!(error.at <= text.len() && error.marked(text).contains('^')),
+    }
     check_complaint(values::duration(text).err());
     check_complaint(values::size(text).err());
 }

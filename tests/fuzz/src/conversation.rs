@@ -13,6 +13,7 @@ use posthaste_protocol::request::{
     Atomic, AtomicPart, AtomicSettle, Consume, Credit, DeadAction, Held, Kind, Outcome, Settings,
     Settle, Start,
 };
+use posthaste_protocol::schedule::ScheduleCall;
 use posthaste_protocol::service::{Answer, ServiceCall};
 use posthaste_protocol::{BatchBuilder, GroupName, Name, Record, Request, destination_seed};
 
@@ -122,8 +123,12 @@ async fn step(peer: &mut Peer, feed: &mut Feed<'_>) -> bool {
 
 /// What is at the edge of the protocol: a broken frame, an early end.
 async fn odd(peer: &mut Peer, feed: &mut Feed<'_>) -> bool {
-    match feed.below(6) {
+    match feed.below(7) {
         0 => true,
+        6 => {
+            peer.ask(0, &Request::Schedule(schedule_call(feed))).await;
+            false
+        }
         1 => {
             // A frame of a kind and with fields that may be anything, under an id of its own.
             let (kind, channel) = (feed.byte() & 0x7f, u16::from(feed.below(3)));
@@ -144,6 +149,26 @@ async fn odd(peer: &mut Peer, feed: &mut Feed<'_>) -> bool {
         _ => {
             peer.barrier().await;
             false
+        }
+    }
+}
+
+/// Two schedules, to what may be there or not, so far ahead that nothing comes of them.
+fn schedule_call(feed: &mut Feed<'_>) -> ScheduleCall {
+    let named = Name::try_from(["s0", "s1"][usize::from(feed.below(2))]).expect("a name");
+    match feed.below(4) {
+        0 => ScheduleCall::Cancel { name: named },
+        1 => ScheduleCall::List { after: Some(named).filter(|_| feed.below(2) == 0), limit: 1 },
+        _ => {
+            let to = name(feed);
+            let when = ["@every 365d", "0 0 29 2 *", "0 25 * * *", ""][usize::from(feed.below(4))];
+            let zone = ["UTC", "Europe/Berlin", "Mars"][usize::from(feed.below(3))];
+            let mut builder = BatchBuilder::new();
+            for _ in 0..=feed.below(8) / 7 {
+                builder.push(&Record { value: b"body", ..Record::default() }).expect("it fits");
+            }
+            let batch = builder.finish(destination_seed(&to), 0, 0, 0);
+            ScheduleCall::Set { name: named, to, when: when.into(), zone: zone.into(), batch }
         }
     }
 }

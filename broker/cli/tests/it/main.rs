@@ -4,6 +4,7 @@ mod admin;
 mod benching;
 mod contract;
 mod messages;
+mod schedules;
 mod server;
 mod serving;
 

@@ -5,5 +5,6 @@ mod damage;
 mod driver;
 mod paths;
 mod rig;
+mod schedules;
 pub(crate) mod simulation;
 mod world;

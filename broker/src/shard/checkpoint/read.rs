@@ -103,6 +103,12 @@ impl Shard {
                 Ok(())
             })?,
             Section::MessageIds => self.read_message_ids(input)?,
+            Section::Schedules => each(input, 9, |input| {
+                let (id, schedule) = (input.varint32()?, input.schedule()?);
+                let (last_ms, published) = (input.varint()?, input.varint()?);
+                let is_new = self.schedules.restore(id, schedule, last_ms, published);
+                known(is_new, input, "a schedule is there twice")
+            })?,
             Section::End => {}
         }
         Ok(())

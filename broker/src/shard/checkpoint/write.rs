@@ -36,6 +36,7 @@ impl Shard {
                 Section::CleanStop => self.put_clean_stop(&mut bytes),
                 Section::Ledgers => self.put_ledgers(&mut bytes),
                 Section::MessageIds => self.put_message_ids(&mut bytes),
+                Section::Schedules => self.put_schedules(&mut bytes),
                 Section::End => {}
             }
             if !bytes.is_empty() || !section.is_optional() {
@@ -94,6 +95,20 @@ impl Shard {
                     out.put(&seen.print.to_le_bytes());
                 }
             }
+        }
+    }
+
+    fn put_schedules(&self, out: &mut Vec<u8>) {
+        if self.schedules.is_empty() {
+            return;
+        }
+        let schedules = self.schedules.iter();
+        out.put_varint(schedules.len() as u64);
+        for (id, schedule, last_ms, published) in schedules {
+            out.put_varint(u64::from(id));
+            out.put_schedule(schedule);
+            out.put_varint(last_ms);
+            out.put_varint(published);
         }
     }
 

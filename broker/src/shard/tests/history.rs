@@ -265,6 +265,7 @@ impl World {
                     self.detach(id);
                 }
             }
+            35 => self.schedule_any(),
             36..38 => {
                 let ms = 10 + self.random.below(900);
                 let jump = if self.random.one_in(20) { 3_600_000 } else { 0 };

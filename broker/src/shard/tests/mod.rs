@@ -14,5 +14,6 @@ mod model;
 mod publishing;
 pub(crate) mod random;
 mod restart;
+mod schedules;
 mod topics;
 mod world;

@@ -148,6 +148,8 @@ pub(crate) struct Stream {
 pub(crate) struct Model {
     pub(crate) streams: BTreeMap<StreamId, Stream>,
     pub(crate) groups: BTreeMap<GroupId, Group>,
+    /// Number of the setting, when it is due, how often it has published.
+    pub(crate) schedules: BTreeMap<Name, (u32, u64, u64)>,
     /// Where the batches of producers are.
     pub(crate) stored: BTreeMap<(u32, u64), (StreamId, u64)>,
     /// What was stored under ids; none is forgotten.
@@ -279,6 +281,17 @@ impl Model {
             }),
             Command::DeadDrop { group, offset } => {
                 self.each_dead(*group, *offset, |message| message.fate = Fate::Settled);
+            }
+            Command::SetSchedule { id, schedule } => {
+                let kept = self.schedules.entry(schedule.name.clone()).or_default();
+                *kept = (*id, schedule.next_ms, kept.2);
+            }
+            Command::CancelSchedule { name } => drop(self.schedules.remove(name)),
+            Command::SchedulePublished { id, next_ms, .. } => {
+                let mut all = self.schedules.values_mut();
+                if let Some(kept) = all.find(|(of, _, _)| of == id) {
+                    *kept = (*id, *next_ms, kept.2 + 1);
+                }
             }
         }
     }

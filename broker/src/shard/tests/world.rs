@@ -331,6 +331,7 @@ impl World {
     /// The shard and the model say the same, and the shard agrees with itself.
     pub(crate) fn agree(&mut self) {
         assert_eq!(self.shard.check(), Ok(()));
+        self.check_schedules();
         assert_eq!((self.shard.audit(8), self.shard.unaccounted_in_all()), (Vec::new(), 0));
         for (id, stream) in &self.model.streams {
             let told = self.shard.describe(&stream.name, self.now_ms).expect("known");
