@@ -38,7 +38,7 @@
 //!
 //! - `json` (default): payloads of contracts travel as JSON through serde.
 //! - `events` (default): [`Event`] with CloudEvents on the wire, claim checks with SHA-256.
-//! - `http`: [`HttpResolver`], which loads references over HTTP; no TLS.
+//! - `http`: `HttpResolver`, which loads references over HTTP; no TLS.
 //! - `embedded`: the URLs `memory:` and `embedded:./folder`, a broker inside the process.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
