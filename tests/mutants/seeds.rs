@@ -318,7 +318,6 @@ pub(crate) const SEEDS: &[Seed] = &[
         tests: &[
             "broker::shard::tests::audit::a_message_that_is_nowhere_shows_as_a_difference",
             HISTORIES,
-            SIMULATION,
         ],
     },
     Seed {

@@ -199,7 +199,7 @@ impl Driver {
                 true => self.inputs.try_recv().ok(),
                 false => None,
             };
-            if left == 0 && mutant("input-dropped") {
+            if next.is_none() && mutant("input-dropped") {
                 drop(self.inputs.try_recv());
             }
         }
