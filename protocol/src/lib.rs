@@ -46,7 +46,7 @@
 //! builder.push(&Record { value: b"hello", key: Some("customer-7"), ..Record::default() })?;
 //! let batch = builder.finish(seed, 0, 0, 0);
 //! let mut wire = BytesMut::new();
-//! Request::Publish { target: 2, durability: 0, batch }.encode(0, 1, &mut wire);
+//! Request::Publish { target: 2, durability: 0, expects: None, batch }.encode(0, 1, &mut wire);
 //!
 //! // The broker cuts the frame and checks the batch.
 //! let CutOf::Frame { header, said } = Request::cut(&mut wire, 1 << 20)? else { panic!() };
